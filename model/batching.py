@@ -1,0 +1,65 @@
+"""Random contexts and requests, drawn on the device for a whole batch at once.
+
+B batch, L context slots, V kinds of data, N rows.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Batch(NamedTuple):
+    """What the network is trained on.
+
+    Attributes:
+        token: Kinds of data in the context, 1 .. V, 0 = padding, (B, L).
+        value: Their standardised values, 0 where padding, (B, L).
+        request: Requested kinds, 1 .. V, (B,).
+        target: Their standardised values, (B,).
+    """
+
+    token: Tensor
+    value: Tensor
+    request: Tensor
+    target: Tensor
+
+
+def draw_batch(values: Tensor, requestable: Tensor, length: int, generator: torch.Generator) -> Batch:
+    """Draw a context and a request for every row.
+
+    Each row draws ``length`` columns among all V, without replacement; the missing ones become padding. The request is
+    drawn among its observed requestable columns and may stand in the context too, as in the published procedure.
+
+    Args:
+        values: Standardised rows, NaN = not observed, (B, V). Every row has an observed requestable column.
+        requestable: True for the columns that may be requested, (V,).
+        length: Context slots L, the same for the whole batch, so that none is wasted.
+        generator: On the device of ``values``.
+
+    Returns:
+        A batch with L = ``length``.
+    """
+    observed = ~values.isnan()  # (B, V)
+    filled = values.nan_to_num(0.0)
+    columns = _uniform(values, generator).topk(length, dim=1).indices  # (B, L)
+    kept = observed.gather(1, columns)
+    keys = _uniform(values, generator).masked_fill(~(observed & requestable), -1.0)
+    request = keys.argmax(dim=1)  # (B,)
+    return Batch(
+        token=(columns + 1) * kept,
+        value=filled.gather(1, columns),
+        request=request + 1,
+        target=filled.gather(1, request.unsqueeze(1)).squeeze(1),
+    )
+
+
+def trainable_rows(values: Tensor, requestable: Tensor) -> Tensor:
+    """Rows with at least one observed requestable column: the others have nothing to be asked, (N, V) -> (N,) bool."""
+    return (~values.isnan() & requestable).any(dim=1)
+
+
+def _uniform(values: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.rand(values.shape, generator=generator, device=values.device)

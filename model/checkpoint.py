@@ -1,0 +1,214 @@
+"""A run folder: what is in it, written so that a kill at any instant loses nothing.
+
+::
+
+    config.json                          the experiment, the columns, where the rows came from
+    model.safetensors                    weights, standardizer and split: all that inference and evaluation need
+    checkpoints/epoch_000064.safetensors all that a resume needs; the last two are kept
+
+Every file is written beside its place and moved there when it is complete. Tensors carry a checksum. Nothing is
+pickled, so loading a run executes no code of whoever made it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from model.config import Experiment
+from model.network import DensityNetwork
+from model.standardizer import Standardizer
+from model.vocabulary import Vocabulary
+
+FORMAT = 1
+KEPT_STATES = 2
+
+
+@dataclass
+class Model:
+    """A network and everything it takes to ask it something.
+
+    Args:
+        experiment: The sizes and the training procedure.
+        vocabulary: The columns, in the order of their tokens.
+        units: One unit string per column.
+        requestable: The columns the network was trained to answer for.
+        standardizer: Fitted on the training rows.
+        network: In evaluation mode unless it is being trained.
+        split: TRAIN, VALIDATION or TEST for each row of the table, (N,), uint8; empty if unknown.
+        source: Where the rows came from, in words.
+        fingerprint: Checksum of the table that was split.
+    """
+
+    experiment: Experiment
+    vocabulary: Vocabulary
+    units: tuple[str, ...]
+    requestable: tuple[str, ...]
+    standardizer: Standardizer
+    network: DensityNetwork
+    split: np.ndarray
+    source: str = ""
+    fingerprint: str = ""
+
+
+def create_run(run: Path, model: Model):
+    """Make a run folder and write its config.
+
+    Raises:
+        FileExistsError: If the folder exists and is not empty; nothing is written then.
+    """
+    if run.exists() and any(run.iterdir()):
+        raise FileExistsError(f"{run} already holds a run: continue it with resume, or choose another folder")
+    run.mkdir(parents=True, exist_ok=True)
+    config = {
+        "format": FORMAT,
+        "experiment": model.experiment.to_dict(),
+        "columns": model.vocabulary.names,
+        "units": model.units,
+        "requestable": model.requestable,
+        "source": model.source,
+        "fingerprint": model.fingerprint,
+    }
+    write_atomically(run / "config.json", json.dumps(config, indent=1).encode())
+
+
+def save_model(run: Path, model: Model):
+    """Write what inference needs; ``create_run`` has written the config."""
+    tensors = {f"network.{k}": v for k, v in model.network.state_dict().items()}
+    tensors |= {f"standardizer.{k}": v for k, v in model.standardizer.state_dict().items()}
+    tensors["split"] = torch.from_numpy(model.split)
+    save_tensors(run / "model.safetensors", tensors)
+
+
+def load_model(run: str | Path) -> Model:
+    """Read a run folder, on the CPU, in evaluation mode.
+
+    Raises:
+        FileNotFoundError: If it holds no config or no weights yet.
+        ValueError: If a file is damaged or of another format.
+    """
+    run = Path(run)
+    config = _load_config(run)
+    if not (run / "model.safetensors").exists():
+        raise FileNotFoundError(f"{run} holds no model.safetensors: its training wrote no checkpoint yet")
+    tensors, _ = load_tensors(run / "model.safetensors")
+    experiment = Experiment.from_dict(config["experiment"])
+    n_columns = len(config["columns"])
+    network, standardizer = DensityNetwork(n_columns, experiment), Standardizer(n_columns)
+    for part, module in (("network.", network), ("standardizer.", standardizer)):
+        module.load_state_dict({k.removeprefix(part): v for k, v in tensors.items() if k.startswith(part)})
+    return Model(
+        experiment=experiment,
+        vocabulary=Vocabulary(config["columns"]),
+        units=tuple(config["units"]),
+        requestable=tuple(config["requestable"]),
+        standardizer=standardizer,
+        network=network.eval(),
+        split=tensors["split"].numpy(),
+        source=config["source"],
+        fingerprint=config["fingerprint"],
+    )
+
+
+def load_experiment(run: Path) -> tuple[Experiment, str]:
+    """The experiment of a run and the fingerprint of its table; errors as `load_model`."""
+    config = _load_config(run)
+    return Experiment.from_dict(config["experiment"]), config["fingerprint"]
+
+
+def save_state(run: Path, epoch: int, tensors: dict[str, Tensor], facts: dict):
+    """Write what a resume after ``epoch`` epochs needs, then drop all but the last states."""
+    folder = run / "checkpoints"
+    folder.mkdir(exist_ok=True)
+    save_tensors(folder / f"epoch_{epoch:06d}.safetensors", tensors, facts | {"epoch": epoch})
+    for old in sorted(folder.glob("epoch_*.safetensors"))[:-KEPT_STATES]:
+        old.unlink()
+
+
+def load_state(run: Path) -> tuple[dict[str, Tensor], dict]:
+    """The newest undamaged state of a run; a damaged one is named in a warning.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    for path in sorted((run / "checkpoints").glob("epoch_*.safetensors"), reverse=True):
+        try:
+            return load_tensors(path)
+        except ValueError as error:
+            warnings.warn(f"{error}; going back to the state before it", stacklevel=2)
+    raise FileNotFoundError(f"{run} holds no state to resume from")
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], facts: dict | None = None):
+    """Write tensors, facts (anything JSON can hold) and a checksum of both as one safetensors file, atomically."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    text = json.dumps(facts or {})
+    metadata = {"facts": text, "sha256": _checksum(tensors, text)}
+    write_atomically(path, safetensors.torch.save(tensors, metadata))
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
+    """What `save_tensors` wrote.
+
+    Raises:
+        ValueError: If the file is cut short or its checksum is wrong.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata()
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+        damaged = metadata["sha256"] != _checksum(tensors, metadata["facts"])
+    except (safetensors.SafetensorError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged or incomplete ({error}): restore it from a copy") from error
+    if damaged:
+        raise ValueError(f"{path} is damaged (its checksum does not match): restore it from a copy")
+    return tensors, json.loads(metadata["facts"])
+
+
+def write_atomically(path: Path, content: bytes):
+    """Write a file so that its place holds the old content or the new one, never a part.
+
+    Raises:
+        OSError: If it cannot be written (disk full, say); what stood there before is intact.
+    """
+    part = path.with_name(path.name + ".tmp")
+    try:
+        with open(part, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise OSError(error.errno, f"could not write {path} ({error.strerror}); the file before it is intact") from error
+
+
+def _load_config(run: Path) -> dict:
+    path = run / "config.json"
+    if not path.exists():
+        raise FileNotFoundError(f"{run} is not a run folder: it holds no config.json")
+    try:
+        config = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged or incomplete ({error})") from error
+    if config.get("format") != FORMAT:
+        raise ValueError(f"{path} has format {config.get('format')!r}; this version reads format {FORMAT}")
+    return config
+
+
+def _checksum(tensors: dict[str, Tensor], text: str) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

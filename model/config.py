@@ -1,0 +1,171 @@
+"""Every number that shapes a run: frozen dataclasses, and the experiments made of them.
+
+The objects below are what constructors receive, what the command line overrides (one flag per field, its help text
+is here), and what a checkpoint's ``config.json`` holds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields, replace
+
+ACTIVATIONS = ("gelu", "relu", "silu")
+RECIPES = ("published",)
+
+
+def _option(default, text: str, choices: tuple[str, ...] | None = None):
+    return field(default=default, metadata={"help": text, "choices": choices})
+
+
+def _require(ok: bool, message: str):
+    if not ok:
+        raise ValueError(message)
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Sizes of the embedding and the Transformer; the defaults are California's (paper, appendix A)."""
+
+    embedding_dim: int = _option(32, "width D of the embedding, the Transformer and the condition")
+    heads: int = _option(4, "attention heads; must divide embedding_dim")
+    feedforward_dim: int = _option(128, "hidden width of the Transformer's feed-forward layers")
+    layers: int = _option(2, "encoder layers of the Transformer")
+    dropout: float = _option(0.1, "dropout probability in the Transformer")
+    activation: str = _option("gelu", "activation of embedding, Transformer and head", ACTIVATIONS)
+
+    def __post_init__(self):
+        _require(min(self.embedding_dim, self.heads, self.feedforward_dim, self.layers) >= 1, "sizes must be >= 1")
+        _require(
+            self.embedding_dim % self.heads == 0, f"heads ({self.heads}) must divide embedding_dim {self.embedding_dim}"
+        )
+        _require(0 <= self.dropout < 1, f"dropout must lie in [0, 1), not {self.dropout}")
+        _require(self.activation in ACTIVATIONS, f"activation must be one of {ACTIVATIONS}, not {self.activation!r}")
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """Sizes and noise schedule of the denoising-diffusion head."""
+
+    head_width: int = _option(64, "width W of the head's layers")
+    head_layers: int = _option(2, "layers of the head")
+    diffusion_steps: int = _option(100, "noise steps T")
+    beta_min: float = _option(1e-5, "smallest noise variance of a step")
+    beta_max: float = _option(0.1, "largest noise variance of a step")
+
+    def __post_init__(self):
+        _require(min(self.head_width, self.head_layers) >= 1, "sizes must be >= 1")
+        _require(self.diffusion_steps >= 2, f"diffusion_steps must be >= 2, not {self.diffusion_steps}")
+        _require(0 < self.beta_min < self.beta_max < 1, "needed: 0 < beta_min < beta_max < 1")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a network is trained; the defaults are California's."""
+
+    recipe: str = _option("published", "how the model is trained", RECIPES)
+    batch_size: int = _option(128, "rows per step")
+    epochs: int = _option(512, "passes over the training rows; a multiple of cycles")
+    cycles: int = _option(8, "warm restarts of the cosine learning rate; T_0 = epochs / cycles")
+    learning_rate: float = _option(5e-3, "learning rate at the start of a cycle")
+    min_learning_rate: float = _option(1e-5, "learning rate at the end of a cycle (eta_min)")
+    weight_decay: float = _option(0.01, "AdamW's decoupled weight decay")
+    max_context: int = _option(0, "most columns in a training context; 0 = all columns")
+    test_fraction: float = _option(0.1, "fraction of the objects kept for testing, never trained nor selected on")
+    val_fraction: float = _option(0.1, "fraction of the objects on which the validation loss is computed")
+    checkpoint_every: int = _option(16, "epochs between checkpoints; one more is written at the end")
+    seed: int = _option(0, "seed of split, initial weights, batches, noise and dropout")
+
+    def __post_init__(self):
+        _require(self.recipe in RECIPES, f"recipe must be one of {RECIPES}, not {self.recipe!r}")
+        _require(min(self.batch_size, self.epochs, self.cycles, self.checkpoint_every) >= 1, "counts must be >= 1")
+        _require(
+            self.epochs % self.cycles == 0, f"epochs ({self.epochs}) must be a multiple of cycles ({self.cycles})"
+        )
+        _require(0 <= self.min_learning_rate <= self.learning_rate, "needed: 0 <= min_learning_rate <= learning_rate")
+        _require(self.learning_rate > 0, "learning_rate must be > 0")
+        _require(self.weight_decay >= 0 and self.max_context >= 0, "weight_decay and max_context must be >= 0")
+        _require(min(self.test_fraction, self.val_fraction) >= 0, "fractions must be >= 0")
+        _require(self.test_fraction + self.val_fraction < 1, "test_fraction + val_fraction must be < 1")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A table and the sizes of what is trained on it.
+
+    Example:
+        >>> short = EXPERIMENTS["california_housing"].override(epochs=16, head_width=32)
+        >>> short.training.epochs, short.head.head_width
+        (16, 32)
+    """
+
+    name: str
+    dataset: str
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    head: HeadConfig = field(default_factory=HeadConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    def override(self, **values) -> Experiment:
+        """The same experiment with some fields of network, head or training replaced, by the field's name.
+
+        Raises:
+            TypeError: If no part has a field of this name.
+            ValueError: If a value is out of range.
+        """
+        parts = {}
+        for part in ("network", "head", "training"):
+            config = getattr(self, part)
+            known = {f.name: values.pop(f.name) for f in fields(config) if f.name in values}
+            parts[part] = replace(config, **known)
+        if values:
+            raise TypeError(f"no config field is called {', '.join(sorted(values))}")
+        return replace(self, **parts)
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, saved: dict) -> Experiment:
+        return cls(
+            name=saved["name"],
+            dataset=saved["dataset"],
+            network=NetworkConfig(**saved["network"]),
+            head=HeadConfig(**saved["head"]),
+            training=TrainingConfig(**saved["training"]),
+        )
+
+
+def flat_fields():
+    """Every overridable field of an experiment, with the part it belongs to: what the command line offers."""
+    for part, config in (("network", NetworkConfig), ("head", HeadConfig), ("training", TrainingConfig)):
+        for f in fields(config):
+            yield part, f
+
+
+EXPERIMENTS = {
+    # Leung, Bovy & Speagle 2024, section 3. Its test set is a file of its own, so no rows are set aside here.
+    "stars": Experiment(
+        "stars",
+        "apogee_xp",
+        NetworkConfig(embedding_dim=192, heads=24, feedforward_dim=2048, layers=2, dropout=0.2),
+        HeadConfig(head_width=512, head_layers=5, diffusion_steps=120),
+        TrainingConfig(
+            batch_size=1024,
+            epochs=10_240,
+            cycles=10,
+            learning_rate=1e-3,
+            min_learning_rate=1e-11,
+            max_context=64,
+            test_fraction=0.0,
+        ),
+    ),
+    "california_housing": Experiment("california_housing", "california_housing"),
+    "green2021": Experiment(
+        "green2021",
+        "green2021",
+        NetworkConfig(embedding_dim=64, heads=8, feedforward_dim=256, layers=2, dropout=0.1),
+        HeadConfig(head_width=128, head_layers=3),
+        TrainingConfig(epochs=512, cycles=4, learning_rate=2e-3),
+    ),
+    "mixture": Experiment(
+        "mixture", "mixture", training=TrainingConfig(batch_size=1024, epochs=32, cycles=1, learning_rate=5e-3)
+    ),
+}

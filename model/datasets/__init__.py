@@ -1,0 +1,99 @@
+"""Every source of data as one `Table`: ``load("california_housing")``, or ``load("my_stars.fits")``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from model.datasets import apogee_xp, california_housing, green2021, mixture, user_table
+from model.datasets.files import data_folder
+from model.datasets.table import TEST, TRAIN, VALIDATION, Table, split_rows
+from model.vocabulary import Vocabulary
+
+__all__ = ["TEST", "TRAIN", "VALIDATION", "Table", "data_folder", "describe", "load", "split_rows"]
+
+LOADERS: dict[str, Callable[[], Table]] = {
+    "apogee_xp": apogee_xp.load,
+    "california_housing": california_housing.load,
+    "green2021": green2021.load,
+    "mixture": mixture.load,
+}
+# Relative to the data folder; the first one that is there is read.
+FILES = {
+    "apogee_xp": (apogee_xp.TRAINING_FILE,),
+    "california_housing": tuple(
+        f"{california_housing.FOLDER}/{file}" for file in (california_housing.CACHE, california_housing.CSV)
+    ),
+    "green2021": (green2021.FILE,),
+}
+
+
+def load(
+    dataset: str | Path,
+    *,
+    id_column: str | None = None,
+    columns: Sequence[str] | None = None,
+    request: Sequence[str] | None = None,
+    key: str | None = None,
+) -> Table:
+    """Read a table by the name of its data set, or a user's own file.
+
+    Args:
+        dataset: ``apogee_xp``, ``california_housing``, ``green2021``, ``mixture``, or the path of a file.
+        id_column: The column of an own file that names the object of each row.
+        columns: Columns to keep, in this order; by default all (of an own file: all numeric ones but the ids).
+        request: Columns to be answered for; by default all those kept that the data set answers for.
+        key: Which table of an own HDF5 file.
+
+    Raises:
+        KeyError: If a column is unknown; lists the nearest names.
+        FileNotFoundError: If the data are not there; says where to get them.
+        ValueError: If the data are unusable, or `id_column` or `key` is given for a named data set.
+
+    Example:
+        >>> load("mixture", columns=["c", "a"]).names
+        ('c', 'a')
+    """
+    if str(dataset) not in LOADERS:
+        _check_is_file(dataset)
+        return user_table.load(dataset, id_column=id_column, columns=columns, request=request, key=key)
+    if id_column is not None or key is not None:
+        raise ValueError(f"id_column and key are for own files: {dataset!r} knows its objects and its layout")
+    return _select(LOADERS[str(dataset)](), columns, request)
+
+
+def describe(dataset: str | Path) -> str:
+    """One line that says what `load` would read and whether it is there; nothing is read."""
+    if dataset == "mixture":
+        return "mixture: drawn from a distribution in closed form, no file is read"
+    paths = [data_folder() / file for file in FILES.get(str(dataset), ())] or [Path(dataset)]
+    found = next((path for path in paths if path.is_file()), None)
+    if found is None:
+        return f"{dataset}: {' or '.join(map(str, paths))} (missing)"
+    return f"{dataset}: {found} ({found.stat().st_size:,} bytes)"
+
+
+def _check_is_file(dataset: str | Path):
+    if not Path(dataset).is_file():
+        raise FileNotFoundError(f"no file {str(dataset)!r}; the named data sets are {', '.join(LOADERS)}")
+
+
+def _select(table: Table, columns: Sequence[str] | None, request: Sequence[str] | None) -> Table:
+    """The table with these columns in this order, of which `request` can be asked for."""
+    names = table.names if columns is None else tuple(columns)
+    vocabulary = Vocabulary(table.names)
+    index = [vocabulary.index(name) for name in names]
+    if request is None:
+        request = [name for name in names if name in table.requestable]
+    kept = Vocabulary(names)
+    for name in request:
+        kept.index(name)
+    return replace(
+        table,
+        names=names,
+        values=table.values[:, index],
+        errors=None if table.errors is None else table.errors[:, index],
+        units=tuple(table.units[i] for i in index),
+        requestable=tuple(request),
+    )

@@ -1,0 +1,59 @@
+"""The non-linear embedding: a name and a value become a vector.
+
+B batch, L context slots, V kinds of data, D embedding.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class NonLinearEmbedding(nn.Module):
+    r"""Each kind of data x has a weight vector and a bias vector.
+
+    .. math:: y_x = f(w_x M_x + b_x)
+
+    Row 0 of both tables is padding: zero, and kept at zero by its zero gradient.
+
+    Reference: Leung & Bovy 2024, section 3.1; Leung, Bovy & Speagle 2024, section 3.
+
+    Args:
+        n_columns: Number of kinds of data V.
+        dim: Embedding width D.
+        activation: Name of f in ``torch.nn.functional``.
+
+    Example:
+        >>> embedding = NonLinearEmbedding(3, 8, "gelu")
+        >>> embedding(torch.tensor([[1, 3]]), torch.tensor([[0.5, -1.0]])).shape
+        torch.Size([1, 2, 8])
+    """
+
+    def __init__(self, n_columns: int, dim: int, activation: str):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(n_columns + 1, dim))
+        self.bias = nn.Parameter(torch.empty(n_columns + 1, dim))
+        self.activation = getattr(F, activation)
+        for table in (self.weight, self.bias):
+            nn.init.xavier_uniform_(table)
+            with torch.no_grad():
+                table[0] = 0
+
+    def forward(self, token: Tensor, value: Tensor) -> Tensor:
+        """Embed values by their kinds.
+
+        Args:
+            token: Kinds of data, 1 .. V, 0 = padding, (B, L).
+            value: Standardised values, finite, 0 where padding, (B, L).
+
+        Returns:
+            (B, L, D); zero where padding.
+        """
+        weight = F.embedding(token, self.weight, padding_idx=0)  # (B, L, D)
+        bias = F.embedding(token, self.bias, padding_idx=0)  # (B, L, D)
+        return self.activation(weight * value.unsqueeze(-1) + bias)
+
+    def name(self, request: Tensor) -> Tensor:
+        """The bare name of a kind of data, without a value: its row of the weight table, (B,) -> (B, D)."""
+        return F.embedding(request, self.weight, padding_idx=0)

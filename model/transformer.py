@@ -1,0 +1,110 @@
+"""The encoder-only Transformer, read out at the request slot.
+
+B batch, L context slots, S = 1 + L slots with the request in slot 0, R slots that are computed, D embedding, H heads.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.config import NetworkConfig
+
+
+class EncoderLayer(nn.Module):
+    """PyTorch's post-norm encoder layer, which can be asked for its first slots only.
+
+    Keys and values are needed from every slot; queries, the output projection and the feed-forward network only
+    where a result is read.
+
+    Args:
+        config: Sizes of the Transformer.
+    """
+
+    def __init__(self, config: NetworkConfig):
+        super().__init__()
+        dim = config.embedding_dim
+        self.heads = config.heads
+        self.dropout = config.dropout
+        self.activation = getattr(F, config.activation)
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.out = nn.Linear(dim, dim)
+        self.linear1 = nn.Linear(dim, config.feedforward_dim)
+        self.linear2 = nn.Linear(config.feedforward_dim, dim)
+        self.norm1 = nn.LayerNorm(dim)
+        self.norm2 = nn.LayerNorm(dim)
+        # The initial values of torch.nn.MultiheadAttention.
+        nn.init.xavier_uniform_(self.qkv.weight)
+        nn.init.zeros_(self.qkv.bias)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, x: Tensor, attend: Tensor, n_read: int | None = None) -> Tensor:
+        """One layer.
+
+        Args:
+            x: Hidden states, (B, S, D).
+            attend: True where a slot takes part, (B, 1, 1, S).
+            n_read: Compute the first n_read slots only; all of them if None.
+
+        Returns:
+            Hidden states, (B, R, D), R = n_read or S.
+        """
+        read = x[:, :n_read]  # (B, R, D)
+        x = self.norm1(read + self._drop(self._attention(x, read, attend)))
+        return self.norm2(x + self._drop(self._feed_forward(x)))
+
+    def _attention(self, x: Tensor, read: Tensor, attend: Tensor) -> Tensor:
+        dim = x.shape[-1]
+        if read.shape[1] == x.shape[1]:
+            q, k, v = self.qkv(x).chunk(3, dim=-1)
+        else:
+            q = F.linear(read, self.qkv.weight[:dim], self.qkv.bias[:dim])  # (B, R, D)
+            k, v = F.linear(x, self.qkv.weight[dim:], self.qkv.bias[dim:]).chunk(2, dim=-1)  # (B, S, D)
+        q, k, v = (y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in (q, k, v))  # (B, H, R or S, D / H)
+        dropout = self.dropout if self.training else 0.0
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=attend, dropout_p=dropout)  # (B, H, R, D / H)
+        return self.out(y.transpose(1, 2).flatten(2))  # (B, R, D)
+
+    def _feed_forward(self, x: Tensor) -> Tensor:
+        return self.linear2(self._drop(self.activation(self.linear1(x))))
+
+    def _drop(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.dropout, self.training)
+
+
+class Encoder(nn.Module):
+    """A stack of encoder layers over the request and its context; only the request's slot leaves it.
+
+    There is no positional encoding: the context is a set, of any size.
+
+    Args:
+        config: Sizes of the Transformer.
+
+    Example:
+        >>> encoder = Encoder(NetworkConfig(embedding_dim=8, heads=2))
+        >>> name, context = torch.zeros(5, 8), torch.zeros(5, 3, 8)
+        >>> encoder(name, context, torch.zeros(5, 3, dtype=torch.bool)).shape
+        torch.Size([5, 8])
+    """
+
+    def __init__(self, config: NetworkConfig):
+        super().__init__()
+        self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.layers))
+
+    def forward(self, name: Tensor, context: Tensor, is_pad: Tensor) -> Tensor:
+        """Summarise a context for a request.
+
+        Args:
+            name: The requested column's name, (B, D).
+            context: Embedded values, (B, L, D).
+            is_pad: True where a context slot is empty, (B, L).
+
+        Returns:
+            The condition, (B, D).
+        """
+        x = torch.cat([name.unsqueeze(1), context], dim=1)  # (B, S, D)
+        attend = F.pad(~is_pad, (1, 0), value=True)[:, None, None, :]  # (B, 1, 1, S)
+        for layer in self.layers[:-1]:
+            x = layer(x, attend)
+        return self.layers[-1](x, attend, n_read=1).squeeze(1)  # (B, D)

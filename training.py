@@ -1,0 +1,133 @@
+"""Train a density emulator of a table, from the command line.
+
+::
+
+    python training.py california_housing
+    python training.py my_table.csv --id-column source_id --request teff logg
+    python training.py --list
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+from typing import get_type_hints
+
+from model import EXPERIMENTS, Experiment, datasets, train
+from model.checkpoint import load_experiment
+from model.config import HeadConfig, NetworkConfig, TrainingConfig, flat_fields
+from model.network import DensityNetwork
+
+PARTS = {"network": NetworkConfig, "head": HeadConfig, "training": TrainingConfig}
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """One flag per config field; its type, help and default come from the field."""
+    parser = argparse.ArgumentParser(
+        description="Train a Transformer with a denoising-diffusion head on a table.",
+        epilog="Defaults of the sizes and of the training are those of the experiment; the ones shown are California's, "
+        "which a table of your own gets too.",
+    )
+    parser.add_argument("table", nargs="?", help=f"an experiment ({', '.join(EXPERIMENTS)}) or a path to a table")
+    parser.add_argument("--list", action="store_true", help="list the experiments and stop")
+    parser.add_argument("--dry-run", action="store_true", help="build the network, print what would happen, and stop")
+    parser.add_argument("--run", type=Path, help="run folder to write (default: runs/<experiment>)")
+    parser.add_argument("--resume", action="store_true", help="continue the run in the run folder")
+    parser.add_argument("--device", help="cuda, cuda:1, cpu, mps (default: cuda where there is a GPU, else cpu)")
+    parser.add_argument("--id-column", help="column that names the object: its rows stay on one side of the split")
+    parser.add_argument("--columns", nargs="+", metavar="NAME", help="columns to use (default: all numeric ones)")
+    parser.add_argument("--request", nargs="+", metavar="NAME", help="columns that may be asked for (default: all used)")
+    parser.add_argument("--key", help="dataset or group inside an HDF5 file (default: the only one)")
+    for part, group in ((part, parser.add_argument_group(part)) for part in PARTS):
+        types = get_type_hints(PARTS[part])
+        for field in (field for owner, field in flat_fields() if owner == part):
+            group.add_argument(
+                "--" + field.name.replace("_", "-"),
+                type=types[field.name],
+                choices=field.metadata["choices"],
+                default=argparse.SUPPRESS,
+                help=f"{field.metadata['help']} (default: {field.default})",
+            )
+    return parser
+
+
+def make_experiment(arguments: argparse.Namespace) -> Experiment:
+    """The experiment named on the command line with its fields overridden; a resumed run brings its own fields."""
+    overrides = {field.name: getattr(arguments, field.name) for _, field in flat_fields() if field.name in arguments}
+    if arguments.resume:
+        experiment, _ = load_experiment(run_folder(arguments))
+    elif arguments.table in EXPERIMENTS:
+        experiment = EXPERIMENTS[arguments.table]
+    else:
+        experiment = Experiment(Path(arguments.table).stem, arguments.table)
+    return experiment.override(**overrides)
+
+
+def run_folder(arguments: argparse.Namespace) -> Path:
+    return arguments.run or Path("runs") / Path(arguments.table).stem
+
+
+def load_table(arguments: argparse.Namespace) -> datasets.Table:
+    dataset = EXPERIMENTS[arguments.table].dataset if arguments.table in EXPERIMENTS else arguments.table
+    return datasets.load(
+        dataset,
+        id_column=arguments.id_column,
+        columns=arguments.columns,
+        request=arguments.request,
+        key=arguments.key,
+    )
+
+
+def list_experiments():
+    for name, experiment in EXPERIMENTS.items():
+        network, head, training = experiment.network, experiment.head, experiment.training
+        print(
+            f"{name:20s} {network.layers} layers x {network.embedding_dim}, head {head.head_layers} x {head.head_width}, "
+            f"T = {head.diffusion_steps}, {training.epochs} epochs of batches of {training.batch_size}\n"
+            f"{'':20s} {datasets.describe(experiment.dataset)}"
+        )
+
+
+def dry_run(arguments: argparse.Namespace, experiment: Experiment):
+    """Print the network, its size and the table, and write nothing."""
+    names = datasets.column_names(experiment.dataset) if not arguments.columns else arguments.columns
+    if names is None:
+        names = load_table(arguments).names
+    network = DensityNetwork(len(names), experiment)
+    total, head = network.count_parameters()
+    print(network)
+    print(f"columns      {len(names)}: {', '.join(names)}")
+    print(f"parameters   {total:,}, of which {head:,} in the head")
+    print(f"training     {experiment.training}")
+    print(f"table        {datasets.describe(experiment.dataset)}")
+    print(f"run folder   {run_folder(arguments)}")
+
+
+def main():
+    parser = make_parser()
+    arguments = parser.parse_args()
+    if arguments.list:
+        list_experiments()
+        return
+    if arguments.table is None:
+        parser.error("name an experiment or a table; --list shows the experiments")
+    try:
+        experiment = make_experiment(arguments)
+        if arguments.dry_run:
+            dry_run(arguments, experiment)
+            return
+        run = run_folder(arguments)
+        command = shlex.join(["python", "training.py", *sys.argv[1:]])
+        train(
+            load_table(arguments), experiment, run=run, resume=arguments.resume, device=arguments.device, command=command
+        )
+    except (ValueError, KeyError, TypeError, OSError, FloatingPointError) as error:
+        text = error.args[0] if isinstance(error, KeyError) else error
+        sys.exit(f"training.py: error: {text}")
+    print(f"trained: {run}; ask it with Emulator.load({str(run)!r})")
+
+
+if __name__ == "__main__":
+    main()

@@ -27,7 +27,7 @@ def make_parser() -> argparse.ArgumentParser:
     """One flag per config field; its type, help and default come from the field."""
     parser = argparse.ArgumentParser(
         description="Train a Transformer with a denoising-diffusion head on a table.",
-        epilog="Defaults of the sizes and of the training are those of the experiment; the ones shown are California's, "
+        epilog="An experiment brings its own sizes and training; the defaults shown are California's, "
         "which a table of your own gets too.",
     )
     parser.add_argument("table", nargs="?", help=f"an experiment ({', '.join(EXPERIMENTS)}) or a path to a table")
@@ -38,7 +38,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", help="cuda, cuda:1, cpu, mps (default: cuda where there is a GPU, else cpu)")
     parser.add_argument("--id-column", help="column that names the object: its rows stay on one side of the split")
     parser.add_argument("--columns", nargs="+", metavar="NAME", help="columns to use (default: all numeric ones)")
-    parser.add_argument("--request", nargs="+", metavar="NAME", help="columns that may be asked for (default: all used)")
+    parser.add_argument(
+        "--request", nargs="+", metavar="NAME", help="columns that may be asked for (default: all used)"
+    )
     parser.add_argument("--key", help="dataset or group inside an HDF5 file (default: the only one)")
     for part, group in ((part, parser.add_argument_group(part)) for part in PARTS):
         types = get_type_hints(PARTS[part])
@@ -84,8 +86,8 @@ def list_experiments():
     for name, experiment in EXPERIMENTS.items():
         network, head, training = experiment.network, experiment.head, experiment.training
         print(
-            f"{name:20s} {network.layers} layers x {network.embedding_dim}, head {head.head_layers} x {head.head_width}, "
-            f"T = {head.diffusion_steps}, {training.epochs} epochs of batches of {training.batch_size}\n"
+            f"{name:20s} {network.layers} layers x {network.embedding_dim}, "
+            f"head {head.head_layers} x {head.head_width}, T = {head.diffusion_steps}, {training.epochs} epochs of batches of {training.batch_size}\n"
             f"{'':20s} {datasets.describe(experiment.dataset)}"
         )
 
@@ -121,7 +123,12 @@ def main():
         run = run_folder(arguments)
         command = shlex.join(["python", "training.py", *sys.argv[1:]])
         train(
-            load_table(arguments), experiment, run=run, resume=arguments.resume, device=arguments.device, command=command
+            load_table(arguments),
+            experiment,
+            run=run,
+            resume=arguments.resume,
+            device=arguments.device,
+            command=command,
         )
     except (ValueError, KeyError, TypeError, OSError, FloatingPointError) as error:
         text = error.args[0] if isinstance(error, KeyError) else error

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from model.checkpoint import Model, create_run, save_model
 from model.config import Experiment, HeadConfig, NetworkConfig
@@ -61,7 +60,8 @@ def read(folder: str | Path) -> Model:
 
     names = config["tokenizer_config"]["vocabs"]
     experiment = _experiment(folder.name, config)
-    network = DensityNetwork(len(names), experiment)
+    with torch.random.fork_rng(devices=[]):  # initial weights are drawn only to be overwritten
+        network = DensityNetwork(len(names), experiment)
     network.load_state_dict({_rename(name): tensor for name, tensor in weights.items()})
     return Model(
         experiment=experiment,

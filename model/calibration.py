@@ -51,7 +51,7 @@ def pit(samples: np.ndarray, truth: np.ndarray, seed: int) -> np.ndarray:
 
 
 def ecdf(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The corners of the empirical distribution function's staircase, x and F, (2N,) each."""
+    """The corners of the empirical distribution function's staircase, x and height, (2N,) each."""
     values = _finite(np.asarray(values), "values")
     steps = np.arange(len(values) + 1) / len(values)
     return np.repeat(np.sort(values), 2), np.column_stack([steps[:-1], steps[1:]]).ravel()
@@ -64,8 +64,8 @@ def ks_uniform(pit: np.ndarray) -> float:
         >>> ks_uniform(np.array([0.25, 0.75])), ks_uniform(np.array([0.9, 0.9]))
         (0.25, 0.9)
     """
-    x, F = ecdf(_check_pit(pit))
-    return float(np.abs(F - x).max())
+    x, height = ecdf(_check_pit(pit))
+    return float(np.abs(height - x).max())
 
 
 def ks_threshold(n: int | np.ndarray, level: float = 0.99, tests: int = 1) -> float | np.ndarray:
@@ -104,8 +104,8 @@ def ks_two_sample(a: np.ndarray, b: np.ndarray) -> float:
     a, b = _same_precision(a, b)
     a, b = np.sort(_finite(a, "the first sample")), np.sort(_finite(b, "the second sample"))
     # Both ECDFs are compared after the last of equal values: between ties the difference means nothing.
-    F_a, F_b = (np.searchsorted(c, np.concatenate([a, b]), side="right") / len(c) for c in (a, b))
-    return float(np.abs(F_a - F_b).max())
+    ecdf_a, ecdf_b = (np.searchsorted(c, np.concatenate([a, b]), side="right") / len(c) for c in (a, b))
+    return float(np.abs(ecdf_a - ecdf_b).max())
 
 
 def pit_in_bins(pit: np.ndarray, x: np.ndarray, bins: int = 5) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -145,7 +145,7 @@ def coverage(pit: np.ndarray, levels: np.ndarray | float) -> np.ndarray:
 
 
 def crps(quantiles: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    r"""The continuous ranked probability score: twice the mean pinball loss over `LEVELS`.
+    r"""The continuous ranked probability score: twice the mean pinball loss over `LEVELS`, (N,); lower is better.
 
     .. math:: \mathrm{CRPS} = \frac{2}{99} \sum_k (x - q_k) (\tau_k - 1[x < q_k])
 
@@ -154,9 +154,6 @@ def crps(quantiles: np.ndarray, truth: np.ndarray) -> np.ndarray:
     Args:
         quantiles: Quantiles of the predicted densities at `LEVELS`, (N, 99), or (1, 99) where all rows share them.
         truth: Observed values, (N,).
-
-    Returns:
-        One score per row in the unit of the truth, (N,); lower is better.
 
     Example:
         >>> crps(np.full((1, 99), 2.0), np.array([2.0, 5.0])).round(6).tolist()

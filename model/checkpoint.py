@@ -104,7 +104,8 @@ def load_model(run: str | Path) -> Model:
     tensors, _ = load_tensors(run / "model.safetensors")
     experiment = Experiment.from_dict(config["experiment"])
     n_columns = len(config["columns"])
-    network, standardizer = DensityNetwork(n_columns, experiment), Standardizer(n_columns)
+    with torch.random.fork_rng(devices=[]):  # initial weights are drawn only to be overwritten
+        network, standardizer = DensityNetwork(n_columns, experiment), Standardizer(n_columns)
     for part, module in (("network.", network), ("standardizer.", standardizer)):
         module.load_state_dict({k.removeprefix(part): v for k, v in tensors.items() if k.startswith(part)})
     return Model(
@@ -166,7 +167,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata()
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         damaged = metadata["sha256"] != _checksum(tensors, metadata["facts"])
     except (safetensors.SafetensorError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is damaged or incomplete ({error}): restore it from a copy") from error
@@ -190,7 +191,9 @@ def write_atomically(path: Path, content: bytes):
         os.replace(part, path)
     except OSError as error:
         part.unlink(missing_ok=True)
-        raise OSError(error.errno, f"could not write {path} ({error.strerror}); the file before it is intact") from error
+        raise OSError(
+            error.errno, f"could not write {path} ({error.strerror}); the file before it is intact"
+        ) from error
 
 
 def _load_config(run: Path) -> dict:

@@ -77,9 +77,7 @@ class TrainingConfig:
     def __post_init__(self):
         _require(self.recipe in RECIPES, f"recipe must be one of {RECIPES}, not {self.recipe!r}")
         _require(min(self.batch_size, self.epochs, self.cycles, self.checkpoint_every) >= 1, "counts must be >= 1")
-        _require(
-            self.epochs % self.cycles == 0, f"epochs ({self.epochs}) must be a multiple of cycles ({self.cycles})"
-        )
+        _require(self.epochs % self.cycles == 0, f"epochs ({self.epochs}) must be a multiple of cycles ({self.cycles})")
         _require(0 <= self.min_learning_rate <= self.learning_rate, "needed: 0 <= min_learning_rate <= learning_rate")
         _require(self.learning_rate > 0, "learning_rate must be > 0")
         _require(self.weight_decay >= 0 and self.max_context >= 0, "weight_decay and max_context must be >= 0")

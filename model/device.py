@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import warnings
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import numpy as np
 import torch
@@ -41,7 +41,7 @@ def describe_hardware(device: torch.device) -> str:
 def describe_system(device: torch.device) -> str:
     """What a developer needs to know of a machine on which something went wrong, as lines of text."""
     facts = {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "host": platform.node(),
         "platform": platform.platform(),
         "python": platform.python_version(),

@@ -130,4 +130,6 @@ class Emulator:
     def _check_request(self, column: str):
         self.model.vocabulary.token(column)
         if column not in self.requestable:
-            raise KeyError(f"the model was not trained to answer for {column!r}; it was for {', '.join(self.requestable)}")
+            raise KeyError(
+                f"the model was not trained to answer for {column!r}; it was for {', '.join(self.requestable)}"
+            )

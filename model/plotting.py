@@ -27,8 +27,8 @@ def bin_edges(samples: np.ndarray, data: np.ndarray | None = None) -> np.ndarray
     """Histogram edges that show the bulk, whatever the tails.
 
     The range is that of the data (of the samples if there are none) between the 0.5th and the 99.5th percentile, and a
-    tenth more on either side where samples or data are. The width is Freedman & Diaconis' for 20 to 80 bins, and a whole
-    number where all values are, lest the histogram of an integer column be a comb.
+    tenth more on either side where samples or data are. The width is Freedman & Diaconis' for 20 to 80 bins, and a
+    whole number where all values are, lest the histogram of an integer column be a comb.
     """
     shown = samples if data is None else data
     pooled = shown if data is None else np.concatenate([samples, data])
@@ -93,8 +93,7 @@ def conditional(
     """The density of a column under a condition: data and title come from the selection that conditioned the model.
 
     Args:
-        name: The column.
-        samples: Its model samples given ``selection.given()``, any shape.
+        name, samples: The column and its model samples given ``selection.given()``, any shape.
         selection: What is given.
         data: All the rows, column name -> values (N,): the column itself and those of the selection. If no row
             belongs to the selection, none is drawn and the title names none.
@@ -122,8 +121,7 @@ def marginals(
 
     Args:
         axes: Panels, at least as many as columns, in any array shape; those left over are hidden.
-        samples: Column name -> model samples.
-        data: Column name -> observed values, NaN = missing; for all the columns.
+        samples, data: Column name -> model samples, and -> observed values, NaN = missing.
         labels, units: Column name -> label, where it is not the name, and -> unit, where it has one.
 
     Returns:
@@ -147,10 +145,9 @@ def pit_ecdf(ax: Axes, pit: np.ndarray, level: float = 0.99) -> list[Artist]:
 
     Returns the line and the band.
     """
-    x, F = ecdf(pit)
-    x, F = np.r_[0, x, 1], np.r_[0, F, 1]
-    (line,) = ax.plot(x, F - x, label=f"{len(pit)} rows, KS {ks_uniform(pit):.3f}")
-    return [line, _ecdf_band(ax, len(pit), level, "PIT", "ECDF − uniform")]
+    x, height = (np.r_[0, corners, 1] for corners in ecdf(pit))
+    (line,) = ax.plot(x, height - x, label=f"{len(pit)} rows, KS {ks_uniform(pit):.3f}")
+    return [line, _ecdf_band(ax, len(pit), level, "PIT", "ECDF minus uniform")]
 
 
 def coverage_curve(ax: Axes, pit: np.ndarray, level: float = 0.99) -> list[Artist]:
@@ -161,13 +158,14 @@ def coverage_curve(ax: Axes, pit: np.ndarray, level: float = 0.99) -> list[Artis
     """
     promised = np.linspace(0, 1, 201)
     (line,) = ax.plot(promised, coverage(pit, promised) - promised, label=f"{len(pit)} rows")
-    return [line, _ecdf_band(ax, len(pit), level, "central interval", "coverage − interval")]
+    return [line, _ecdf_band(ax, len(pit), level, "central interval", "coverage minus interval")]
 
 
 def pit_histogram(ax: Axes, pit: np.ndarray, bins: int = 20, level: float = 0.99) -> list[Artist]:
     """The histogram of PIT values, (N,), as a density, with the binomial interval of a single calibrated bin.
 
-    Of many bins a few may leave their own interval; the test of all at once is `pit_ecdf`. Returns the histogram and the band.
+    Of many bins a few may leave their own interval; the test of all at once is `pit_ecdf`.
+    Returns the histogram and the band.
     """
     edges = np.linspace(0, 1, bins + 1)
     low, high = _binomial_interval(len(pit), 1 / bins, level) * bins / len(pit)
@@ -188,7 +186,7 @@ def pit_bins(
     Bins are drawn equally wide, with their edges written between them.
 
     Args:
-        edges, ks, n: Edges (B + 1,), KS (B,) and rows (B,) of the bins, as `model.calibration.pit_in_bins` returns them.
+        edges, ks, n: Edges (B + 1,), KS (B,) and rows (B,) of the bins, as `calibration.pit_in_bins` returns them.
         level: Probability that a calibrated posterior stays below all the thresholds.
         label, unit: Name of the input and its unit.
     """
@@ -203,15 +201,11 @@ def pit_bins(
 
 
 def kiel(ax: Axes, teff: np.ndarray, logg: np.ndarray, bins: int = 150, selections: Sequence[Selection] = ()) -> Artist:
-    """The Kiel diagram: surface gravity against effective temperature, both axes inverted, as counts of stars.
+    """The Kiel diagram: surface gravity against effective temperature, both axes inverted, as counts (returned).
 
     Args:
-        teff: Effective temperatures in K, (N,), NaN = missing.
-        logg: Surface gravities in dex (cgs), (N,), NaN = missing.
+        teff, logg: Effective temperatures in K and surface gravities in dex (cgs), (N,) each, NaN = missing.
         selections: Conditions on the column ``teff``, marked in the colours C0, C1, ... where data are cut.
-
-    Returns:
-        The counts, to hang a colour bar on.
     """
     observed = ~(np.isnan(teff) | np.isnan(logg))
     *_, mesh = ax.hist2d(teff[observed], logg[observed], bins=bins, norm=LogNorm(), cmin=1, cmap="Greys")

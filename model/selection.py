@@ -12,8 +12,8 @@ import numpy as np
 class Selection:
     """Columns held at a value, so that model, data and caption of a figure cannot disagree.
 
-    The model is conditioned on the values themselves; data, of which none lie exactly there, are cut within a half-width
-    around them, on every column that the model is conditioned on.
+    The model is conditioned on the values themselves; data, of which none lie exactly there, are cut within a
+    half-width around them, on every column that the model is conditioned on.
 
     Args:
         values: Column name -> value at which it is held, in the column's unit.

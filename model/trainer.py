@@ -5,9 +5,6 @@ B batch, V kinds of data, N rows.
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import math
 import time
 from dataclasses import asdict
@@ -17,18 +14,16 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from model import checkpoint
+from model import checkpoint, run_log
 from model.batching import draw_batch, trainable_rows
 from model.checkpoint import Model
 from model.config import Experiment
-from model.datasets import TEST, TRAIN, VALIDATION, Table, split_rows
-from model.device import describe_hardware, describe_system, pick_device
+from model.datasets import TRAIN, VALIDATION, Table, split_rows
+from model.device import pick_device
 from model.emulator import Emulator
 from model.network import DensityNetwork
 from model.standardizer import Standardizer
 from model.vocabulary import Vocabulary
-
-METRICS = ("epoch", "learning_rate", "loss", "val_loss")
 
 
 def train(
@@ -77,7 +72,7 @@ def train(
             training.open_run()
         training.fit(progress)
     if run is not None:
-        training.write_summary(command)
+        run_log.write_summary(run, training.model, training.history, training.seconds, device, command)
     return Emulator(training.model, device)
 
 
@@ -151,10 +146,9 @@ class Training:
         self._require_finite(losses, "training")
         self.scheduler.step()
         entry = (len(self.history) + 1, learning_rate, losses.mean().item(), self._validate())
-        self.history.append(dict(zip(METRICS, entry)))
+        self.history.append(dict(zip(run_log.METRICS, entry)))
         if self.run is not None:
-            with open(self.run / "training_metrics.csv", "a", newline="") as file:
-                csv.DictWriter(file, METRICS).writerow(self.history[-1])
+            run_log.append_metrics(self.run, self.history[-1])
 
     def _step(self, batch) -> Tensor:
         """One optimiser step; the loss stays on the device, so that the host never waits for it."""
@@ -197,8 +191,8 @@ class Training:
     def open_run(self):
         """Make the run folder."""
         checkpoint.create_run(self.run, self.model)
-        (self.run / "training_system_info.txt").write_text(describe_system(self.device))
-        self._write_metrics()
+        run_log.write_system_info(self.run, self.device)
+        run_log.write_metrics(self.run, self.history)
 
     def save(self):
         """Write a checkpoint: the state to resume from, then the model to ask."""
@@ -223,7 +217,7 @@ class Training:
         try:
             tensors, facts = checkpoint.load_state(self.run)
         except FileNotFoundError:
-            self._write_metrics()
+            run_log.write_metrics(self.run, self.history)
             return
         moments: dict[int, dict] = {}
         weights = {}
@@ -242,32 +236,7 @@ class Training:
         torch.set_rng_state(tensors["rng.cpu"])
         if self.device.type == "cuda" and "rng.cuda" in tensors:
             torch.cuda.set_rng_state(tensors["rng.cuda"], self.device)
-        self._write_metrics()
-
-    def _write_metrics(self):
-        """The whole history anew: lines of epochs after the restored state would otherwise stand twice."""
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, METRICS)
-        writer.writeheader()
-        writer.writerows(self.history)
-        checkpoint.write_atomically(self.run / "training_metrics.csv", text.getvalue().encode())
-
-    def write_summary(self, command: str):
-        """``metrics.json``: what was trained, how long it took, on what."""
-        parameters, head = self.model.network.count_parameters()
-        summary = {
-            "command": command,
-            "hardware": describe_hardware(self.device),
-            "date": time.strftime("%Y-%m-%d"),
-            "torch": torch.__version__,
-            "seconds": round(self.seconds, 1),
-            "rows": {"train": len(self.train_rows), "validation": len(self.val_rows)},
-            "parameters": parameters,
-            "parameters_of_head": head,
-            **self.history[-1],
-        }
-        summary["rows"]["test"] = int((self.model.split == TEST).sum())
-        checkpoint.write_atomically(self.run / "metrics.json", json.dumps(summary, indent=1).encode())
+        run_log.write_metrics(self.run, self.history)
 
 
 def _check_resumable(run: Path | None, table: Table, experiment: Experiment):

@@ -11,13 +11,19 @@ from model.datasets.files import data_folder
 from model.datasets.table import TEST, TRAIN, VALIDATION, Table, split_rows
 from model.vocabulary import Vocabulary
 
-__all__ = ["TEST", "TRAIN", "VALIDATION", "Table", "data_folder", "describe", "load", "split_rows"]
+__all__ = ["TEST", "TRAIN", "VALIDATION", "Table", "column_names", "data_folder", "describe", "load", "split_rows"]
 
 LOADERS: dict[str, Callable[[], Table]] = {
     "apogee_xp": apogee_xp.load,
     "california_housing": california_housing.load,
     "green2021": green2021.load,
     "mixture": mixture.load,
+}
+NAMES = {
+    "apogee_xp": apogee_xp.NAMES,
+    "california_housing": california_housing.NAMES,
+    "green2021": green2021.NAMES,
+    "mixture": mixture.NAMES,
 }
 # Relative to the data folder; the first one that is there is read.
 FILES = {
@@ -72,6 +78,11 @@ def describe(dataset: str | Path) -> str:
     if found is None:
         return f"{dataset}: {' or '.join(map(str, paths))} (missing)"
     return f"{dataset}: {found} ({found.stat().st_size:,} bytes)"
+
+
+def column_names(dataset: str | Path) -> tuple[str, ...] | None:
+    """The columns of a named data set, None for a user's own file; nothing is read."""
+    return NAMES.get(str(dataset))
 
 
 def _check_is_file(dataset: str | Path):

@@ -25,7 +25,7 @@ NAMES = (
     "HouseValue",
 )
 UNITS = ("", "yr", "", "", "", "", "deg", "deg", "")
-CSV_HEADER = ",".join(NAMES[:-1] + ("MedHouseVal",))
+CSV_HEADER = ",".join([*NAMES[:-1], "MedHouseVal"])
 
 
 def load() -> Table:
@@ -41,10 +41,8 @@ def load() -> Table:
         ValueError: If the csv file has other columns.
     """
     folder = data_folder() / FOLDER
-    if (folder / CSV).is_file() and not (folder / CACHE).is_file():
-        values = _read_csv(folder / CSV)
-    else:
-        values = _fetch(folder)
+    only_csv = (folder / CSV).is_file() and not (folder / CACHE).is_file()
+    values = _read_csv(folder / CSV) if only_csv else _fetch(folder)
     return Table(names=NAMES, values=values, units=UNITS, source="California housing, Pace & Barry 1997")
 
 

@@ -13,7 +13,7 @@ ORIGIN = "the repository gregreen/green2020-stellar-model on GitHub"
 # The bands in the order of the file's `mag`: Gaia DR2, Pan-STARRS 1, 2MASS, unWISE.
 BANDS = ("g", "bp", "rp", "ps_g", "ps_r", "ps_i", "ps_z", "ps_y", "j", "h", "ks", "w1", "w2")
 LABELS = ("teff", "logg", "m_h")
-NAMES = LABELS + ("g",) + tuple(f"g_{band}" for band in BANDS[1:]) + ("g_fakemag", "ebv")
+NAMES = (*LABELS, "g", *(f"g_{band}" for band in BANDS[1:]), "g_fakemag", "ebv")
 UNITS = ("K", "dex", "dex") + ("mag",) * len(BANDS) + ("", "mag")
 FIELDS = {
     "atm_param": (len(LABELS),),

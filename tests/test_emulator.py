@@ -1,0 +1,176 @@
+"""Questions: shapes, units, seeds, chunks, errors. Whether the answers are right is in test_accuracy."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from model import Emulator, distribution, train
+from model.device import describe_system, pick_device
+
+
+@pytest.fixture
+def emulator(table, tiny):
+    return train(table, tiny, device=torch.device("cpu"), progress=False)
+
+
+def test_shapes_and_units(emulator):
+    p = emulator.conditional("a", {"b": [0.0, 1.0, np.nan], "c": 0.5})
+    assert len(p) == 3
+    assert p.unit == "K"
+    assert p.rvs(7, seed=0).shape == (3, 7)
+    assert p.ppf([0.16, 0.5, 0.84]).shape == (3, 3)
+    assert p.ppf(0.5).shape == (3, 1)
+    assert p.mean().shape == p.std().shape == p.median().shape == (3,)
+    low, high = p.interval(0.68)
+    assert low.shape == high.shape == (3,)
+    assert (low < high).all()
+    assert emulator.conditional("a").rvs(5, seed=0).shape == (1, 5)
+    assert emulator.conditional("a", {}).rvs(5, seed=0).shape == (1, 5)
+    assert "4 columns" in repr(emulator)
+
+
+def test_statistics_are_those_of_the_samples(emulator):
+    p = emulator.conditional("a", {"b": [0.0, 1.0]})
+    drawn = p.rvs(500, seed=3).astype(np.float64)
+    np.testing.assert_allclose(p.mean(samples=500, seed=3), drawn.mean(1), rtol=1e-5)
+    np.testing.assert_allclose(p.std(samples=500, seed=3), drawn.std(1), rtol=1e-5)
+    np.testing.assert_allclose(
+        p.ppf([0.1, 0.9], samples=500, seed=3), np.quantile(drawn, [0.1, 0.9], axis=1).T, rtol=1e-5
+    )
+    np.testing.assert_allclose(p.median(samples=500, seed=3), np.median(drawn, axis=1), rtol=1e-5)
+    np.testing.assert_allclose(p.interval(0.8, samples=500, seed=3)[0], np.quantile(drawn, 0.1, axis=1), rtol=1e-5)
+
+
+def test_seeds(emulator):
+    p = emulator.conditional("a", {"b": [0.0, 0.0]})
+    first = p.rvs(50, seed=1)
+    assert np.array_equal(first, p.rvs(50, seed=1))
+    assert not np.array_equal(first, p.rvs(50, seed=2))
+    assert not np.array_equal(first[0], first[1])  # two rows with the same question are still drawn independently
+    assert not np.array_equal(p.rvs(50), p.rvs(50))
+
+
+def test_questions_in_any_form_and_column_order_get_the_same_answer(emulator):
+    from astropy import units as u
+    from astropy.table import QTable
+
+    values = {"a": [1.0, 2.0], "b": [0.5, np.nan], "c": [0.0, -1.0]}
+    answer = emulator.conditional("a", values).rvs(20, seed=0)
+    shuffled = {name: values[name] for name in ("c", "a", "b")}
+    for given in (
+        shuffled,
+        pd.DataFrame(shuffled, index=[7, 3]),
+        QTable({"b": values["b"] * u.mag, "c": values["c"], "a": values["a"] * u.K}),
+    ):
+        assert np.array_equal(emulator.conditional("a", given).rvs(20, seed=0), answer)
+    # The name decides, not the place: swapping two columns' values is another question.
+    swapped = {**values, "b": values["c"], "c": values["b"]}
+    assert not np.allclose(emulator.conditional("a", swapped).rvs(20, seed=0), answer)
+
+
+def test_a_missing_value_is_the_same_as_no_value(emulator):
+    alone = emulator.conditional("a", {"b": 1.0}).rvs(20, seed=0)
+    with_nan = emulator.conditional("a", {"b": [1.0, 1.0], "c": [np.nan, 0.3]}).rvs(20, seed=0)
+    np.testing.assert_allclose(with_nan[0], emulator.conditional("a", {"b": [1.0, 1.0]}).rvs(20, seed=0)[0], rtol=1e-4)
+    assert alone.shape == (1, 20)
+
+
+def test_a_question_is_standardised_with_the_training_rows_numbers(emulator):
+    """Trap 6: alone or among others, near or far, a row means the same."""
+    one = distribution.encode(emulator.model, emulator.device, "a", emulator._standardize(emulator._read({"b": [1.0]})))
+    many = emulator._standardize(emulator._read({"b": [1.0, 500.0, -3.0]}))
+    torch.testing.assert_close(distribution.encode(emulator.model, emulator.device, "a", many)[:1], one)
+
+
+def test_memory_is_bounded_by_blocks(emulator, monkeypatch):
+    sizes = []
+    original = type(emulator.model.network.head).sample
+
+    def record(self, cond, size, generator, trace=None):
+        sizes.append(len(cond) * size)
+        return original(self, cond, size, generator, trace)
+
+    monkeypatch.setattr(type(emulator.model.network.head), "sample", record)
+    monkeypatch.setattr(distribution, "BLOCK", 64)
+    p = emulator.conditional("a", {"b": np.linspace(-1, 1, 30)})
+    assert p.rvs(10, seed=0).shape == (30, 10)
+    assert p.rvs(150, seed=0).shape == (30, 150)
+    assert emulator.joint(["a", "b"], {"c": np.zeros(20)}).rvs(10, seed=0).shape == (20, 10, 2)
+    assert max(sizes) <= 64
+
+
+def test_joint_follows_the_chain_rule_in_the_order_asked_for(emulator, monkeypatch):
+    asked = []
+    original = distribution.encode
+
+    def record(model, device, column, values):
+        asked.append((column, tuple((~values.isnan()).any(0).tolist())))
+        return original(model, device, column, values)
+
+    monkeypatch.setattr(distribution, "encode", record)
+    joint = emulator.joint(["c", "a"], {"d": [0.0, 1.0]})
+    samples = joint.rvs(3, seed=0)
+    assert samples.shape == (2, 3, 2)
+    assert joint.units == ("dex", "K")
+    assert asked == [("c", (False, False, False, True)), ("a", (False, False, True, True))]
+    assert np.array_equal(samples, joint.rvs(3, seed=0))
+
+
+def test_each_sample_of_a_joint_is_conditioned_on_its_own_row_and_past(emulator, monkeypatch):
+    seen = {}
+    original = distribution.encode
+
+    def record(model, device, column, values):
+        seen[column] = values
+        return original(model, device, column, values)
+
+    monkeypatch.setattr(distribution, "encode", record)
+    samples = emulator.joint(["c", "a"], {"d": [0.0, 1.0]}).rvs(3, seed=0)
+    standardizer = emulator.model.standardizer
+    np.testing.assert_allclose(standardizer.restore(seen["a"][:, 2], 2).numpy(), samples[:, :, 0].ravel(), rtol=1e-4)
+    np.testing.assert_allclose(standardizer.restore(seen["a"][:, 3], 3).numpy(), [0, 0, 0, 1, 1, 1], atol=1e-5)
+
+
+def test_summary(emulator):
+    frame = pd.DataFrame({"b": [0.0, 1e6], "c": [0.0, np.nan]}, index=["first", "second"])
+    summary = emulator.summary(frame, request=["a", "b"], samples=50)
+    assert list(summary.index) == ["first", "second"]
+    assert list(summary.columns) == [
+        *(f"{name}_{what}" for name in "ab" for what in ("median", "sigma", "q16", "q84")),
+        "outside_training_range",
+    ]
+    assert list(summary["outside_training_range"]) == ["", "b"]
+    assert (summary["a_q16"] <= summary["a_median"]).all()
+    assert summary["a_median"].iloc[0] == emulator.conditional("a", frame).median(samples=50)[0]
+    assert len(emulator.summary({}, request="a", samples=10)) == 1
+
+
+@pytest.mark.parametrize(
+    ("ask", "error", "message"),
+    [
+        (lambda e: e.conditional("aa"), KeyError, "nearest are: a"),
+        (lambda e: e.conditional("d"), KeyError, "not trained to answer for 'd'"),
+        (lambda e: e.conditional("a", {"bb": 1.0}), KeyError, "nearest are: b"),
+        (lambda e: e.conditional("a", {"b": np.inf}), ValueError, "b"),
+        (lambda e: e.joint(["a", "a"]), ValueError, "once"),
+        (lambda e: e.conditional("a").ppf(1.5), ValueError, r"\[0, 1\]"),
+        (lambda e: e.conditional("a").rvs(0), ValueError, "at least one sample"),
+        (lambda e: Emulator(e.model, "cuda:77"), ValueError, "cuda:77"),
+    ],
+)
+def test_bad_questions_get_clear_errors(emulator, ask, error, message):
+    with pytest.raises(error, match=message):
+        ask(emulator)
+
+
+def test_mps_is_only_used_when_asked_for_with_a_warning(monkeypatch):
+    assert pick_device().type in {"cuda", "cpu"}
+    monkeypatch.setattr(torch, "empty", lambda *args, **kwargs: None)
+    with pytest.warns(UserWarning, match="wrong results"):
+        assert pick_device("mps").type == "mps"
+
+
+def test_system_info_names_what_matters():
+    text = describe_system(torch.device("cpu"))
+    assert all(f"{fact}: " in text for fact in ("python", "torch", "device", "hardware"))

@@ -1,0 +1,291 @@
+"""What users do: the command line as a subprocess, a kill, a resume, a loss that explodes."""
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from model import Emulator, Table, checkpoint, train
+from model.trainer import Training
+
+ROOT = Path(__file__).parent.parent
+TINY = [
+    "--embedding-dim",
+    "8",
+    "--heads",
+    "2",
+    "--feedforward-dim",
+    "16",
+    "--head-width",
+    "8",
+    "--diffusion-steps",
+    "10",
+]
+
+
+def command(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, "training.py", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, **options
+    )
+
+
+@pytest.fixture
+def csv_file(table, tmp_path) -> Path:
+    frame = table.to_frame()
+    frame.insert(0, "star", np.arange(len(frame)) // 2)  # every star is observed twice
+    frame.to_csv(tmp_path / "stars.csv", index=False)
+    return tmp_path / "stars.csv"
+
+
+@pytest.mark.parametrize(
+    ("experiment", "counts"),
+    [("stars", "3,774,465, of which 1,853,441"), ("california_housing", "47,425, of which 21,377")],
+)
+def test_dry_run_prints_layers_counts_and_the_table_and_writes_nothing(experiment, counts, tmp_path):
+    result = command(experiment, "--dry-run", "--run", tmp_path / "run", env=os.environ | {"DATA_FILES": str(tmp_path)})
+    assert result.returncode == 0, result.stderr
+    assert counts in result.stdout
+    assert "(qkv): Linear(" in result.stdout
+    assert "missing" in result.stdout
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_table_of_ones_own_trained_by_one_process_and_asked_by_another(csv_file, tmp_path):
+    run = tmp_path / "run"
+    result = command(
+        csv_file, "--id-column", "star", "--request", "a", "b", "--run", run, "--epochs", 2, "--cycles", 1, *TINY
+    )
+    assert result.returncode == 0, result.stderr
+    assert "loss=" in result.stderr  # the bar
+    rows = read_metrics(run)
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["command"].startswith("python training.py")
+    assert metrics["rows"] == {"train": 240, "validation": 30, "test": 30}
+    assert "python: " in (run / "training_system_info.txt").read_text()
+    emulator = Emulator.load(run, "cpu")
+    assert emulator.requestable == ("a", "b")
+    assert (emulator.model.split[::2] == emulator.model.split[1::2]).all()  # a star is on one side only
+    script = f"from model import Emulator; print(Emulator.load({str(run)!r}, 'cpu').conditional('a').rvs(3, seed=0))"
+    other = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert other.stdout.strip() == str(emulator.conditional("a").rvs(3, seed=0))
+
+
+def test_list_and_help_and_missing_arguments():
+    result = command("--list")
+    assert all(name in result.stdout for name in ("stars", "california_housing", "green2021", "mixture"))
+    assert "2 layers x 192, head 5 x 512, T = 120, 10240 epochs" in result.stdout
+    assert "--weight-decay" in command("--help").stdout
+    assert "name an experiment" in command().stderr
+
+
+def write(tmp_path, **columns) -> Path:
+    pd.DataFrame(columns).to_csv(tmp_path / "table.csv", index=False)
+    return tmp_path / "table.csv"
+
+
+def bad_table(kind: str, tmp_path: Path) -> tuple[list, str]:
+    """Arguments of a command that must fail, and what its message must say."""
+    x = np.linspace(0, 1, 50)
+    good = {"x": x, "y": x**2}
+    if kind == "unknown column":
+        return [write(tmp_path, **good), "--columns", "x", "yy"], "yy"
+    if kind == "duplicate column":
+        (tmp_path / "table.csv").write_text("x,y,x\n1,2,3\n4,5,6\n")
+        return [tmp_path / "table.csv"], "'?x'?"
+    if kind == "all-NaN column":
+        return [write(tmp_path, **good, z=np.full(50, np.nan))], "z"
+    if kind == "infinite value":
+        return [write(tmp_path, x=x, y=np.where(x > 0.9, np.inf, x))], "infinite"
+    if kind == "constant column":
+        return [write(tmp_path, **good, z=np.ones(50))], "constant"
+    if kind == "empty table":
+        (tmp_path / "table.csv").write_text("x,y\n")
+        return [tmp_path / "table.csv"], "empty|no rows|row"
+    if kind == "text in a numeric column":
+        return [
+            write(tmp_path, x=x, y=["oops" if i == 3 else str(i) for i in range(50)]),
+            "--columns",
+            "x",
+            "y",
+        ], "oops"
+    if kind == "truncated HDF5":
+        pd.DataFrame(good).to_numpy().tofile(tmp_path / "table.h5")
+        return [tmp_path / "table.h5"], r"table\.h5"
+    if kind == "missing file":
+        return [tmp_path / "nowhere.csv"], "nowhere"
+    if kind == "bad value":
+        return [write(tmp_path, **good), "--heads", "5"], "heads"
+    raise ValueError(kind)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "unknown column",
+        "duplicate column",
+        "all-NaN column",
+        "infinite value",
+        "constant column",
+        "empty table",
+        "text in a numeric column",
+        "truncated HDF5",
+        "missing file",
+        "bad value",
+    ],
+)
+def test_bad_input_gets_a_clear_error_and_nothing_is_written(kind, tmp_path):
+    arguments, message = bad_table(kind, tmp_path)
+    before = sorted(tmp_path.iterdir())
+    result = command(*arguments, "--run", tmp_path / "run")
+    assert result.returncode != 0
+    assert "Traceback" not in result.stderr
+    assert re.search(message, result.stderr.splitlines()[-1]), result.stderr
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("name", ["stars", "green2021"])
+def test_missing_data_files_say_where_to_get_them(name, tmp_path):
+    result = command(name, "--run", tmp_path / "run", env=os.environ | {"DATA_FILES": str(tmp_path)})
+    assert result.returncode != 0
+    assert {"stars": "zenodo", "green2021": "green2020-stellar-model"}[name] in result.stderr
+    assert str(tmp_path) in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def read_metrics(run: Path) -> list[dict]:
+    with open(run / "training_metrics.csv") as file:
+        return list(csv.DictReader(file))
+
+
+def assert_same_run(one: Path, other: Path):
+    for name in ("model.safetensors", "training_metrics.csv"):
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+
+
+def test_a_killed_run_resumes_to_the_same_weights_and_metrics(csv_file, tmp_path):
+    arguments = [csv_file, "--epochs", 60, "--cycles", 3, "--checkpoint-every", 4, *TINY]
+    assert command(*arguments, "--run", tmp_path / "whole").returncode == 0
+    run = tmp_path / "killed"
+    process = subprocess.Popen(
+        [sys.executable, "training.py", *map(str, arguments), "--run", str(run)],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.time() + 60
+    while not (run / "checkpoints" / "epoch_000008.safetensors").exists() and time.time() < deadline:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (run / "metrics.json").exists(), "the run was over before it was killed"
+    result = command(csv_file, "--run", run, "--resume")
+    assert result.returncode == 0, result.stderr
+    assert_same_run(tmp_path / "whole", run)
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_again(table, tiny, tmp_path):
+    whole = train(table, tiny, run=tmp_path / "whole", device="cpu", progress=False)
+    training_run = tmp_path / "killed"
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        Training(table, tiny, training_run, torch.device("cpu")).open_run()
+    resumed = train(table, tiny, run=training_run, resume=True, device="cpu", progress=False)
+    assert_same_run(tmp_path / "whole", training_run)
+    assert np.array_equal(whole.conditional("a").rvs(9, seed=1), resumed.conditional("a").rvs(9, seed=1))
+
+
+def test_resume_refuses_another_table_or_other_sizes(table, tiny, tmp_path):
+    train(table, tiny, run=tmp_path / "run", device="cpu", progress=False)
+    other = Table(table.names, table.values + 1, units=table.units, requestable=table.requestable)
+    with pytest.raises(ValueError, match="another table"):
+        train(other, tiny, run=tmp_path / "run", resume=True, progress=False)
+    with pytest.raises(ValueError, match="head_width = 8, not 16"):
+        train(table, tiny, run=tmp_path / "run", resume=True, progress=False, head_width=16)
+    with pytest.raises(ValueError, match="run folder"):
+        train(table, tiny, resume=True, progress=False)
+
+
+def make_training(table, tiny, **overrides) -> Training:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Training(table, tiny.override(**overrides), None, torch.device("cpu"))
+
+
+def test_every_row_is_seen_once_an_epoch_and_batches_are_nearly_equal(table, tiny):
+    training = make_training(table, tiny, batch_size=64)
+    # Each row's values name it: give every row a distinct complete set.
+    training.values = torch.arange(len(training.values), dtype=torch.float32)[:, None].expand(-1, 4).clone()
+    seen = [batch.target for batch in training._batches(training.train_rows, training.generator)]
+    assert torch.equal(torch.cat(seen).sort().values, training.train_rows.sort().values.float())
+    assert max(map(len, seen)) - min(map(len, seen)) <= 1
+    assert max(map(len, seen)) <= 64
+
+
+def test_context_lengths_are_uniform_up_to_the_limit(table, tiny):
+    training = make_training(table, tiny, batch_size=1, max_context=3)
+    lengths = [
+        batch.token.shape[1] for _ in range(5) for batch in training._batches(training.train_rows, training.generator)
+    ]
+    counts = np.bincount(lengths, minlength=4)
+    assert len(counts) == 4
+    n = len(lengths)
+    assert np.abs(counts - n / 4).max() < 4 * np.sqrt(n * 3 / 16)
+
+
+def test_validation_smaller_than_a_batch_has_a_loss(table, tiny):
+    training = make_training(table, tiny, batch_size=256)
+    assert 0 < len(training.val_rows) < 256
+    assert 0.3 < training._validate() < 3  # an untrained network predicts no noise: about 1
+    assert training._validate() == training._validate()
+
+
+def test_no_validation_rows_is_no_loss_rather_than_zero(table, tiny):
+    assert np.isnan(make_training(table, tiny, val_fraction=0.0)._validate())
+
+
+def test_standardizer_sees_training_rows_only(table, tiny):
+    training = make_training(table, tiny)
+    train_rows = table.values[training.model.split == 0]
+    np.testing.assert_allclose(training.model.standardizer.center.numpy(), np.nanmedian(train_rows, axis=0), rtol=1e-6)
+
+
+def test_learning_rate_restarts(table, tiny, tmp_path):
+    train(table, tiny, run=tmp_path / "run", epochs=6, cycles=2, device="cpu", progress=False)
+    rates = [float(row["learning_rate"]) for row in read_metrics(tmp_path / "run")]
+    peak, low = tiny.training.learning_rate, tiny.training.min_learning_rate
+    cycle = [low + (peak - low) * (1 + np.cos(np.pi * i / 3)) / 2 for i in range(3)]
+    np.testing.assert_allclose(rates, cycle * 2)
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(table, tiny, tmp_path):
+    run = tmp_path / "run"
+    training = make_training(table, tiny, checkpoint_every=1)
+    training.run = run
+    training.open_run()
+    training._epoch()
+    training.save()
+    good = (run / "model.safetensors").read_bytes()
+    with torch.no_grad():
+        training.model.network.head.denoiser.out.bias.fill_(torch.nan)
+    with pytest.raises(FloatingPointError, match="loss is nan in epoch 2, step 1"):
+        training.fit(progress=False)
+    assert (run / "model.safetensors").read_bytes() == good
+    assert checkpoint.load_state(run)[1]["epoch"] == 1
+
+
+def test_rows_that_cannot_be_asked_anything_are_left_out(table, tiny):
+    values = table.values.copy()
+    values[:50, :3] = np.nan  # only the column that may not be requested is left
+    training = make_training(Table(table.names, values, requestable=table.names[:3]), tiny)
+    assert not set(training.train_rows.tolist()) & set(range(50))

@@ -87,7 +87,8 @@ def list_experiments():
         network, head, training = experiment.network, experiment.head, experiment.training
         print(
             f"{name:20s} {network.layers} layers x {network.embedding_dim}, "
-            f"head {head.head_layers} x {head.head_width}, T = {head.diffusion_steps}, {training.epochs} epochs of batches of {training.batch_size}\n"
+            f"head {head.head_layers} x {head.head_width}, T = {head.diffusion_steps}, "
+            f"{training.epochs} epochs of batches of {training.batch_size}\n"
             f"{'':20s} {datasets.describe(experiment.dataset)}"
         )
 

@@ -1,6 +1,6 @@
-"""Random contexts and requests, drawn on the device for a whole batch at once.
+"""Everything random about a training step, drawn on the device for a whole batch at once.
 
-B batch, L context slots, V kinds of data, N rows.
+B batch, L context slots, V kinds of data, N rows, K noise draws per row, T diffusion steps.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from model.ddpm import draw_noise
 
 
 class Batch(NamedTuple):
@@ -19,16 +21,22 @@ class Batch(NamedTuple):
         value: Their standardised values, 0 where padding, (B, L).
         request: Requested kinds, 1 .. V, (B,).
         target: Their standardised values, (B,).
+        t: Diffusion steps, (B, K).
+        noise: Standard normal, (B, K, 1).
     """
 
     token: Tensor
     value: Tensor
     request: Tensor
     target: Tensor
+    t: Tensor
+    noise: Tensor
 
 
-def draw_batch(values: Tensor, requestable: Tensor, length: int, generator: torch.Generator) -> Batch:
-    """Draw a context and a request for every row.
+def draw_batch(
+    values: Tensor, requestable: Tensor, length: int, steps: int, generator: torch.Generator, noise_draws: int = 1
+) -> Batch:
+    """Draw a context, a request, diffusion steps and noise for every row.
 
     Each row draws ``length`` columns among all V, without replacement; the missing ones become padding. The request is
     drawn among its observed requestable columns and may stand in the context too, as in the published procedure.
@@ -37,7 +45,9 @@ def draw_batch(values: Tensor, requestable: Tensor, length: int, generator: torc
         values: Standardised rows, NaN = not observed, (B, V). Every row has an observed requestable column.
         requestable: True for the columns that may be requested, (V,).
         length: Context slots L, the same for the whole batch, so that none is wasted.
+        steps: Number of diffusion steps T.
         generator: On the device of ``values``.
+        noise_draws: Noise draws K per row.
 
     Returns:
         A batch with L = ``length``.
@@ -48,11 +58,14 @@ def draw_batch(values: Tensor, requestable: Tensor, length: int, generator: torc
     kept = observed.gather(1, columns)
     keys = _uniform(values, generator).masked_fill(~(observed & requestable), -1.0)
     request = keys.argmax(dim=1)  # (B,)
+    t, noise = draw_noise(len(values), noise_draws, 1, steps, generator)
     return Batch(
         token=(columns + 1) * kept,
         value=filled.gather(1, columns),
         request=request + 1,
         target=filled.gather(1, request.unsqueeze(1)).squeeze(1),
+        t=t,
+        noise=noise,
     )
 
 

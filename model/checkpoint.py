@@ -154,7 +154,8 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], facts: dict | None = No
     """Write tensors, facts (anything JSON can hold) and a checksum of both as one safetensors file, atomically."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps(facts or {})
-    metadata = {"facts": text, "sha256": _checksum(tensors, text)}
+    # One entry only: safetensors writes several in random order, and equal runs should give equal files.
+    metadata = {"checked": json.dumps({"facts": text, "sha256": _checksum(tensors, text)})}
     write_atomically(path, safetensors.torch.save(tensors, metadata))
 
 
@@ -166,14 +167,14 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
     """
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            metadata = file.metadata()
+            checked = json.loads(file.metadata()["checked"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        damaged = metadata["sha256"] != _checksum(tensors, metadata["facts"])
-    except (safetensors.SafetensorError, KeyError, TypeError) as error:
+        damaged = checked["sha256"] != _checksum(tensors, checked["facts"])
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is damaged or incomplete ({error}): restore it from a copy") from error
     if damaged:
         raise ValueError(f"{path} is damaged (its checksum does not match): restore it from a copy")
-    return tensors, json.loads(metadata["facts"])
+    return tensors, json.loads(checked["facts"])
 
 
 def write_atomically(path: Path, content: bytes):

@@ -69,6 +69,7 @@ class TrainingConfig:
     min_learning_rate: float = _option(1e-5, "learning rate at the end of a cycle (eta_min)")
     weight_decay: float = _option(0.01, "AdamW's decoupled weight decay")
     max_context: int = _option(0, "most columns in a training context; 0 = all columns")
+    noise_draws: int = _option(1, "noise draws per encoded row and step")
     test_fraction: float = _option(0.1, "fraction of the objects kept for testing, never trained nor selected on")
     val_fraction: float = _option(0.1, "fraction of the objects on which the validation loss is computed")
     checkpoint_every: int = _option(16, "epochs between checkpoints; one more is written at the end")
@@ -76,7 +77,10 @@ class TrainingConfig:
 
     def __post_init__(self):
         _require(self.recipe in RECIPES, f"recipe must be one of {RECIPES}, not {self.recipe!r}")
-        _require(min(self.batch_size, self.epochs, self.cycles, self.checkpoint_every) >= 1, "counts must be >= 1")
+        _require(
+            min(self.batch_size, self.epochs, self.cycles, self.checkpoint_every, self.noise_draws) >= 1,
+            "counts must be >= 1",
+        )
         _require(self.epochs % self.cycles == 0, f"epochs ({self.epochs}) must be a multiple of cycles ({self.cycles})")
         _require(0 <= self.min_learning_rate <= self.learning_rate, "needed: 0 <= min_learning_rate <= learning_rate")
         _require(self.learning_rate > 0, "learning_rate must be > 0")

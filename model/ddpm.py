@@ -1,7 +1,7 @@
 """The denoising-diffusion head: the noise predictor, its loss, and the ancestral sampler.
 
-B batch (any leading shape in the denoiser), S samples, D condition, T diffusion steps, W head width. ``dim`` is 1 for
-a column; the two-moons notebooks use 2.
+B batch, K noise draws per row, S samples, D condition, T diffusion steps, W head width. ``dim`` is 1 for a column; the
+two-moons notebooks use 2.
 """
 
 from __future__ import annotations
@@ -12,6 +12,25 @@ from torch import Tensor, nn
 
 from model.config import HeadConfig
 from model.schedule import SigmoidSchedule
+
+
+def draw_noise(n: int, draws: int, dim: int, steps: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draw what the loss needs: steps, antithetic (t, then T - 1 - t), and noise.
+
+    Args:
+        n: Rows B.
+        draws: Noise draws per row K.
+        dim: Dimension of x.
+        steps: Number of steps T.
+        generator: Its device is where the result is.
+
+    Returns:
+        t in 0 .. T-1, (B, K), and standard normal noise, (B, K, dim).
+    """
+    device = generator.device
+    half = torch.randint(steps, ((n * draws + 1) // 2,), generator=generator, device=device)
+    t = torch.cat([half, steps - 1 - half])[: n * draws].reshape(n, draws)
+    return t, torch.randn(n, draws, dim, generator=generator, device=device)
 
 
 class DenoiserLayer(nn.Module):
@@ -26,8 +45,10 @@ class DenoiserLayer(nn.Module):
         self.activation = getattr(F, activation)
 
     def forward(self, x: Tensor, t: Tensor, projected: Tensor | None) -> Tensor:
-        y = self.linear(x) + self.step(t)
-        return self.activation(y if projected is None else y + projected)
+        shift = self.step(t)  # small: added to the condition before it meets the samples
+        if projected is not None:
+            shift = shift + projected
+        return self.activation(self.linear(x) + shift)
 
 
 class Denoiser(nn.Module):
@@ -94,28 +115,29 @@ class DDPM(nn.Module):
         self.schedule = SigmoidSchedule(config.diffusion_steps, config.beta_min, config.beta_max)
         self.denoiser = Denoiser(config, dim, cond_dim, activation)
 
-    def loss(self, x_0: Tensor, cond: Tensor | None, generator: torch.Generator) -> Tensor:
-        r"""Mean squared error of the predicted noise, per row.
+    def loss(self, x_0: Tensor, cond: Tensor | None, t: Tensor, noise: Tensor) -> Tensor:
+        r"""Squared error of the predicted noise, per row.
 
         .. math:: \|\epsilon - \epsilon_\theta(\sqrt{\bar\alpha_t} x_0 + \sqrt{1 - \bar\alpha_t} \epsilon, t, c)\|^2
 
-        Reference: Ho et al. 2020, eq. 14. Steps are drawn antithetically, t and T - 1 - t.
+        Reference: Ho et al. 2020, eq. 14. Each row, encoded once, may be noised K times.
 
         Args:
             x_0: Clean values, standardised, (B, dim).
             cond: Conditions, (B, D), or None.
-            generator: Draws t and the noise, on x_0's device.
+            t: Steps, (B, K), from `draw_noise`.
+            noise: Standard normal, (B, K, dim), from `draw_noise`.
 
         Returns:
-            (B,).
+            Mean over the K draws and over dim, (B,).
         """
-        n, device = len(x_0), x_0.device
-        half = torch.randint(len(self.schedule), ((n + 1) // 2,), generator=generator, device=device)
-        t = torch.cat([half, len(self.schedule) - 1 - half])[:n]  # (B,)
-        noise = torch.randn(x_0.shape, generator=generator, device=device, dtype=x_0.dtype)
-        x_t = self.schedule.q_sample(x_0, t, noise)
-        predicted = self.denoiser(x_t, t, self.denoiser.project(cond))
-        return (predicted - noise).square().mean(-1)
+        x_t = self.schedule.q_sample(x_0.unsqueeze(1), t, noise)  # (B, K, dim)
+        predicted = self.denoiser(x_t, t, self._project(cond))
+        return (predicted - noise).square().mean((1, 2))
+
+    def _project(self, cond: Tensor | None) -> list[Tensor | None]:
+        """The layers' projections, once per row, to be broadcast over its draws: (B, 1, W) each."""
+        return [p if p is None else p.unsqueeze(1) for p in self.denoiser.project(cond)]
 
     @torch.no_grad()
     def sample(self, cond: Tensor | None, size: int, generator: torch.Generator, trace: list | None = None) -> Tensor:
@@ -135,7 +157,7 @@ class DDPM(nn.Module):
         def normal() -> Tensor:
             return torch.randn(rows, size, self.dim, generator=generator, device=betas.device, dtype=betas.dtype)
 
-        projected = [p if p is None else p.unsqueeze(1) for p in self.denoiser.project(cond)]  # (B, 1, W) each
+        projected = self._project(cond)
         x = normal()  # (B, S, dim)
         steps = torch.arange(len(betas), device=betas.device)
         for t in reversed(range(len(betas))):

@@ -14,9 +14,10 @@ from tqdm.auto import tqdm
 
 from model.checkpoint import Model
 
-# Samples, or sequences, that are worked on at a time: bounds the memory however many are asked for. A constant,
-# because the seed of a block's noise comes from its place: the same seed gives the same samples on any machine size.
-BLOCK = 16_384
+# Samples, or sequences, that are worked on at a time: bounds the memory however many are asked for, and fits the caches
+# of the device. Constants, because the seed of a block's noise comes from its place: on one kind of device the same
+# seed gives the same samples.
+BLOCK = {"cpu": 4096, "cuda": 131_072, "mps": 131_072}
 
 
 class Conditional:
@@ -134,7 +135,7 @@ def _sample_rows(
         raise ValueError(f"at least one sample is needed, not {size}")
     out = np.empty((n, size), dtype=np.float32)
     index = model.vocabulary.index(column)
-    for rows, columns in _blocks(n, size):
+    for rows, columns in _blocks(n, size, BLOCK[device.type]):
         if columns.start == 0:
             cond = encode(model, device, column, context(rows))  # (rows, D)
         generator = torch.Generator(device).manual_seed(_block_seed(*seed, rows.start, columns.start))
@@ -153,14 +154,14 @@ def encode(model: Model, device: torch.device, column: str, values: Tensor) -> T
     return model.network.encode(token, values.nan_to_num(0.0), request)
 
 
-def _blocks(n: int, size: int) -> Iterator[tuple[slice, slice]]:
-    """Blocks of about BLOCK samples: many rows at a time if each has few samples, else one row in parts."""
-    row_step = max(1, BLOCK // size)
+def _blocks(n: int, size: int, block: int) -> Iterator[tuple[slice, slice]]:
+    """Blocks of at most so many samples: many rows at a time if each has few samples, else one row in parts."""
+    row_step = max(1, block // size)
     with tqdm(total=n * size, unit="sample", unit_scale=True, delay=5, leave=False) as bar:
         for row in range(0, n, row_step):
             rows = slice(row, min(row + row_step, n))
-            for column in range(0, size, BLOCK):
-                columns = slice(column, min(column + BLOCK, size))
+            for column in range(0, size, block):
+                columns = slice(column, min(column + block, size))
                 yield rows, columns
                 bar.update((rows.stop - rows.start) * (columns.stop - columns.start))
 

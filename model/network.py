@@ -5,7 +5,6 @@ B batch, L context slots, V kinds of data, D embedding.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from model.batching import Batch
@@ -49,10 +48,10 @@ class DensityNetwork(nn.Module):
         """
         return self.encoder(self.embedding.name(request), self.embedding(token, value), token == 0)
 
-    def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
+    def loss(self, batch: Batch) -> Tensor:
         """The diffusion loss of each row, (B,); errors are for the caller to look for, nothing is masked."""
         cond = self.encode(batch.token, batch.value, batch.request)  # (B, D)
-        return self.head.loss(batch.target.unsqueeze(-1), cond, generator)
+        return self.head.loss(batch.target.unsqueeze(-1), cond, batch.t, batch.noise)
 
     def count_parameters(self) -> tuple[int, int]:
         """Number of trainable parameters: all, and those of the head."""

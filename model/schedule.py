@@ -50,14 +50,14 @@ class SigmoidSchedule(nn.Module):
         Reference: Ho et al. 2020, eq. 4.
 
         Args:
-            x_0: Clean values, standardised, (B, dim).
-            t: Steps in 0 .. T-1, (B,).
-            noise: Standard normal, (B, dim).
+            x_0: Clean values, standardised, (..., dim).
+            t: Steps in 0 .. T-1, (...).
+            noise: Standard normal, (..., dim).
 
         Returns:
-            Noisy values, (B, dim).
+            Noisy values, (..., dim).
         """
-        alpha_bar = self.alphas_cumprod[t].unsqueeze(-1)  # (B, 1)
+        alpha_bar = self.alphas_cumprod[t].unsqueeze(-1)  # (..., 1)
         return alpha_bar.sqrt() * x_0 + (1 - alpha_bar).sqrt() * noise
 
     def p_mean(self, x_t: Tensor, t: int, noise: Tensor) -> Tensor:

@@ -112,6 +112,7 @@ class Training:
         )
         if not len(self.train_rows):
             raise ValueError(f"no training row has an observed value among {', '.join(table.requestable)}")
+        self.steps = experiment.head.diffusion_steps
         self.max_context = min(config.max_context or len(table.names), len(table.names))
         self.optimizer = torch.optim.AdamW(
             network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
@@ -152,7 +153,7 @@ class Training:
 
     def _step(self, batch) -> Tensor:
         """One optimiser step; the loss stays on the device, so that the host never waits for it."""
-        loss = self.model.network.loss(batch, self.generator).mean()
+        loss = self.model.network.loss(batch).mean()
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
@@ -166,7 +167,7 @@ class Training:
         self.model.network.eval()
         generator = torch.Generator(self.device).manual_seed(self.config.seed + 1)
         batches = self._batches(self.val_rows, generator)
-        losses = torch.cat([self.model.network.loss(batch, generator) for batch in batches])
+        losses = torch.cat([self.model.network.loss(batch) for batch in batches])
         self._require_finite(losses, "validation")
         return losses.mean().item()
 
@@ -177,7 +178,9 @@ class Training:
         shape = (len(batches),)
         lengths = torch.randint(self.max_context + 1, shape, generator=generator, device=self.device).tolist()
         for batch, length in zip(batches, lengths):
-            yield draw_batch(self.values[batch], self.requestable, length, generator)
+            yield draw_batch(
+                self.values[batch], self.requestable, length, self.steps, generator, self.config.noise_draws
+            )
 
     def _require_finite(self, losses: Tensor, what: str):
         bad = (~losses.isfinite()).nonzero()

@@ -20,7 +20,11 @@ def rows(n: int) -> torch.Tensor:
 @pytest.mark.parametrize("length", [0, 1, 4, V])
 def test_values_and_targets_come_from_the_columns_that_are_named(length):
     values = rows(500)
-    batch = draw_batch(values, torch.ones(V, dtype=torch.bool), length, torch.Generator().manual_seed(1))
+    batch = draw_batch(
+        values, torch.ones(V, dtype=torch.bool), length, 10, torch.Generator().manual_seed(1), noise_draws=3
+    )
+    assert batch.t.shape == (500, 3)
+    assert batch.noise.shape == (500, 3, 1)
     assert batch.token.shape == batch.value.shape == (500, length)
     row = torch.arange(500)
     assert torch.equal(batch.target, values[row, batch.request - 1])  # NaN would differ: the target is observed
@@ -37,7 +41,7 @@ def test_values_and_targets_come_from_the_columns_that_are_named(length):
 def test_draws_are_uniform_and_only_requestable_columns_are_requested():
     n = 60_000
     values, requestable = torch.zeros(n, V), torch.tensor([True, False, True, True, False, True])
-    batch = draw_batch(values, requestable, 3, torch.Generator().manual_seed(2))
+    batch = draw_batch(values, requestable, 3, 10, torch.Generator().manual_seed(2))
     counts = torch.bincount(batch.request, minlength=V + 1)[1:]
     assert (counts[~requestable] == 0).all()
     expected, sd = n / 4, np.sqrt(n / 4 * 3 / 4)

@@ -8,7 +8,7 @@ import torch
 
 from model.calibration import ks_threshold
 from model.config import HeadConfig
-from model.ddpm import DDPM
+from model.ddpm import DDPM, draw_noise
 from model.schedule import SigmoidSchedule
 
 N = 20_000
@@ -84,22 +84,32 @@ def test_no_noise_is_added_at_the_last_step():
     assert samples.std().item() < 0.003
 
 
-def test_steps_are_antithetic_and_the_loss_is_that_of_the_predicted_noise():
+@pytest.mark.parametrize(("rows", "draws"), [(8, 1), (7, 1), (7, 3)])
+def test_steps_are_antithetic_and_uniform(rows, draws):
+    t, noise = draw_noise(rows, draws, 2, 10, torch.Generator().manual_seed(0))
+    assert t.shape == (rows, draws)
+    assert noise.shape == (rows, draws, 2)
+    first, second = t.flatten().tensor_split([(rows * draws + 1) // 2])
+    assert torch.equal(second, 9 - first[: len(second)])
+    many, _ = draw_noise(N, 1, 1, 10, torch.Generator().manual_seed(1))
+    # Antithetic pairs are not independent: the variance of a count is at most twice that of N / 2 fair pairs.
+    assert (torch.bincount(many.flatten()) - N / 10).abs().max() < 4 * math.sqrt(2 * N / 10)
+
+
+def test_the_loss_is_the_squared_error_of_the_predicted_noise():
     with torch.random.fork_rng():
         torch.manual_seed(0)
         head = DDPM(HeadConfig(head_width=8, diffusion_steps=10), cond_dim=4)
-    seen = {}
-
-    def record(module, arguments, output):
-        seen["x_t"], seen["t"], seen["noise"] = arguments[0], arguments[1], output
-
-    head.denoiser.register_forward_hook(record)
-    x_0 = torch.zeros(7, 1)
-    loss = head.loss(x_0, torch.zeros(7, 4), torch.Generator().manual_seed(0))
-    t = seen["t"]
-    assert torch.equal(t[4:], 9 - t[:3])
-    noise = seen["x_t"] / (1 - head.schedule.alphas_cumprod[t]).sqrt()[:, None]  # x_0 = 0
-    torch.testing.assert_close(loss, (seen["noise"] - noise).square()[:, 0])
+    x_0, cond = torch.randn(7, 1, generator=torch.Generator().manual_seed(0)), torch.ones(7, 4)
+    t, noise = draw_noise(7, 3, 1, 10, torch.Generator().manual_seed(0))
+    loss = head.loss(x_0, cond, t, noise)
+    for row in range(7):
+        for draw in range(3):
+            step, epsilon = t[row, draw], noise[row, draw]
+            alpha_bar = head.schedule.alphas_cumprod[step]
+            x_t = alpha_bar.sqrt() * x_0[row] + (1 - alpha_bar).sqrt() * epsilon
+            loss[row] = loss[row] - (head.denoiser(x_t, step, head.denoiser.project(cond[row])) - epsilon).square() / 3
+    torch.testing.assert_close(loss, torch.zeros(7), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("cond_dim", [0, 3])

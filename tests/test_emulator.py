@@ -92,7 +92,7 @@ def test_memory_is_bounded_by_blocks(emulator, monkeypatch):
         return original(self, cond, size, generator, trace)
 
     monkeypatch.setattr(type(emulator.model.network.head), "sample", record)
-    monkeypatch.setattr(distribution, "BLOCK", 64)
+    monkeypatch.setitem(distribution.BLOCK, "cpu", 64)
     p = emulator.conditional("a", {"b": np.linspace(-1, 1, 30)})
     assert p.rvs(10, seed=0).shape == (30, 10)
     assert p.rvs(150, seed=0).shape == (30, 150)

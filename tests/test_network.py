@@ -9,12 +9,13 @@ from model.authors_checkpoint import main as convert
 from model.authors_checkpoint import read
 from model.batching import Batch
 from model.config import EXPERIMENTS
+from model.ddpm import draw_noise
 from model.emulator import Emulator
 from model.network import DensityNetwork
 
 
-def make_batch(n_columns: int, length: int, padded_to: int | None = None, dtype=torch.float64) -> Batch:
-    generator = torch.Generator().manual_seed(3)
+def make_batch(n_columns: int, length: int, padded_to: int | None = None, seed=3, dtype=torch.float64) -> Batch:
+    generator = torch.Generator().manual_seed(seed)
     token = torch.rand(16, n_columns, generator=generator).topk(length).indices + 1
     token[torch.rand(token.shape, generator=generator) < 0.3] = 0
     value = torch.randn(token.shape, generator=generator, dtype=dtype) * (token > 0)
@@ -23,7 +24,8 @@ def make_batch(n_columns: int, length: int, padded_to: int | None = None, dtype=
     if padded_to:
         token = nn.functional.pad(token, (0, padded_to - length))
         value = nn.functional.pad(value, (0, padded_to - length))
-    return Batch(token, value, request, target)
+    t, noise = draw_noise(16, 3, 1, 4, generator)
+    return Batch(token, value, request, target, t, noise.to(dtype))
 
 
 def plain_encoder(network: DensityNetwork, experiment) -> nn.TransformerEncoder:
@@ -48,7 +50,7 @@ def test_loss_and_gradients_equal_those_of_the_plain_padded_network(length):
         torch.manual_seed(0)
         network = DensityNetwork(9, experiment).double().train()
         plain = plain_encoder(network, experiment)
-    ours = network.loss(make_batch(9, length), torch.Generator().manual_seed(5)).mean()
+    ours = network.loss(make_batch(9, length)).mean()
     ours.backward()
     gradients = {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}
     network.zero_grad()
@@ -59,7 +61,7 @@ def test_loss_and_gradients_equal_those_of_the_plain_padded_network(length):
     )
     is_pad = nn.functional.pad(batch.token == 0, (1, 0), value=False)
     cond = plain(x, src_key_padding_mask=is_pad)[:, 0]
-    literal = network.head.loss(batch.target[:, None], cond, torch.Generator().manual_seed(5)).mean()
+    literal = network.head.loss(batch.target[:, None], cond, batch.t, batch.noise).mean()
     literal.backward()
     assert abs(ours - literal) < 1e-12
     for name, p in network.head.named_parameters(prefix="head"):
@@ -85,7 +87,7 @@ def test_every_parameter_gets_a_gradient(width):
         network = DensityNetwork(9, EXPERIMENTS["california_housing"].override(head_width=width, diffusion_steps=4))
         network.double().eval()
     # Each layer's every step must be drawn, so several batches are summed.
-    sum(network.loss(make_batch(9, 7), torch.Generator().manual_seed(i)).mean() for i in range(8)).backward()
+    sum(network.loss(make_batch(9, 7, seed=i)).mean() for i in range(8)).backward()
     dim = 32
     for name, p in network.named_parameters():
         gradient = p.grad

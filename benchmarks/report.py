@@ -1,0 +1,64 @@
+"""The results table of the README, from the ``metrics.json`` of the committed checkpoints.
+
+::
+
+    python -m benchmarks.report
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+RUNS = Path(__file__).parent.parent / "trained_models"
+
+
+def read(name: str) -> dict:
+    return json.loads((RUNS / name / "metrics.json").read_text())
+
+
+def rows() -> list[tuple[str, str, str]]:
+    """Checkpoint, what was measured, the value."""
+    table = []
+    for name in ("california_housing", "green2021", "mixture"):
+        metrics = read(name)
+        test = metrics["test"]
+        table.append((name, "training", f"{metrics['seconds'] / 60:.0f} min"))
+        for column in {"california_housing": ["HouseValue"], "green2021": ["logg", "teff"]}.get(name, []):
+            result = test["columns_given_all_others"][column]
+            table += [
+                (name, f"CRPS of {column} given all others, {result['n']:.0f} test rows", f"{result['crps']:.4g}"),
+                (name, f"its skill against the marginal of {column}", f"{result['crps_skill']:.3f}"),
+                (
+                    name,
+                    f"KS of its PIT (99% threshold {result['pit_ks_threshold']:.3f})",
+                    f"{result['pit_ks']:.3f}",
+                ),
+            ]
+        if "ks_unconditional" in test:
+            distance = test["ks_unconditional"]["mean"]
+            table.append((name, "mean KS, 20,000 unconditional samples against all rows", f"{distance:.4f}"))
+        if "bimodality" in test:
+            stars = test["bimodality"]
+            observed = f"{stars['fraction_of_giants']:.3f} +- {stars['standard_error']:.3f}"
+            table.append((name, f"giants among {stars['stars']} test stars of 4400 to 5000 K", observed))
+            table.append((name, "the same from p(log g | Teff)", f"{stars['predicted_fraction']:.3f}"))
+        if "ks_exact" in test:
+            table.append((name, "mean KS to the exact conditionals, 30 questions", f"{test['ks_exact']['mean']:.4f}"))
+            table.append((name, "worst of them", f"{test['ks_exact']['worst']:.4f}"))
+    return table
+
+
+def render() -> str:
+    """The table in reStructuredText, with hardware and date."""
+    cells = [("checkpoint", "quantity", "value"), *rows()]
+    widths = [max(len(row[i]) for row in cells) for i in range(3)]
+    rule = "  ".join("=" * width for width in widths)
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in cells]
+    measured = read("california_housing")
+    note = f"Trained on {measured['hardware']}; measured on {measured['test']['date']}."
+    return "\n".join([note, "", rule, lines[0], rule, *lines[1:], rule])
+
+
+if __name__ == "__main__":
+    print(render())

@@ -1,7 +1,8 @@
 # Everything a newcomer needs; each target builds the virtual environment first if it is not there.
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: venv test test-slow lint figures evaluate clean
+NOTEBOOKS := California_Housing.ipynb Inference.ipynb Mixture.ipynb
+.PHONY: venv test test-slow lint figures notebooks evaluate clean
 
 venv: .venv/built
 
@@ -22,7 +23,10 @@ lint: venv
 	$(BIN)/ruff format --check .
 
 figures: venv  ## run the notebooks on the committed checkpoints; pictures appear in figs/
-	$(BIN)/python -m figures
+	OMP_NUM_THREADS=1 $(BIN)/jupyter nbconvert --to notebook --execute --output-dir build/notebooks $(NOTEBOOKS)
+
+notebooks: venv  ## the same, with the outputs kept in the notebooks themselves: to be committed
+	OMP_NUM_THREADS=1 $(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False $(NOTEBOOKS)
 
 evaluate: venv  ## measure the committed checkpoints on their test rows
 	$(BIN)/python -m benchmarks.accuracy trained_models/california_housing trained_models/green2021 trained_models/mixture

@@ -45,13 +45,10 @@ def make_parser() -> argparse.ArgumentParser:
     for part, group in ((part, parser.add_argument_group(part)) for part in PARTS):
         types = get_type_hints(PARTS[part])
         for field in (field for owner, field in flat_fields() if owner == part):
-            group.add_argument(
-                "--" + field.name.replace("_", "-"),
-                type=types[field.name],
-                choices=field.metadata["choices"],
-                default=argparse.SUPPRESS,
-                help=f"{field.metadata['help']} (default: {field.default})",
-            )
+            text = f"{field.metadata['help']} (default: {field.default})"
+            kind = types[field.name]
+            options = {"action": "store_true"} if kind is bool else {"type": kind, "choices": field.metadata["choices"]}
+            group.add_argument("--" + field.name.replace("_", "-"), default=argparse.SUPPRESS, help=text, **options)
     return parser
 
 

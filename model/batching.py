@@ -34,7 +34,13 @@ class Batch(NamedTuple):
 
 
 def draw_batch(
-    values: Tensor, requestable: Tensor, length: int, steps: int, generator: torch.Generator, noise_draws: int = 1
+    values: Tensor,
+    requestable: Tensor,
+    length: int,
+    steps: int,
+    generator: torch.Generator,
+    noise_draws: int = 1,
+    observed_only: bool = False,
 ) -> Batch:
     """Draw a context, a request, diffusion steps and noise for every row.
 
@@ -48,13 +54,18 @@ def draw_batch(
         steps: Number of diffusion steps T.
         generator: On the device of ``values``.
         noise_draws: Noise draws K per row.
+        observed_only: Draw contexts among the observed columns, so that a slot is empty only where a row has fewer
+            of them than slots.
 
     Returns:
         A batch with L = ``length``.
     """
     observed = ~values.isnan()  # (B, V)
     filled = values.nan_to_num(0.0)
-    columns = _uniform(values, generator).topk(length, dim=1).indices  # (B, L)
+    keys = _uniform(values, generator)
+    if observed_only:
+        keys = keys.masked_fill(~observed, -1.0)
+    columns = keys.topk(length, dim=1).indices  # (B, L)
     kept = observed.gather(1, columns)
     keys = _uniform(values, generator).masked_fill(~(observed & requestable), -1.0)
     request = keys.argmax(dim=1)  # (B,)

@@ -48,7 +48,7 @@ class DensityNetwork(nn.Module):
         """
         return self.encoder(self.embedding.name(request), self.embedding(token, value), token == 0)
 
-    def loss(self, batch: Batch) -> Tensor:
+    def forward(self, batch: Batch) -> Tensor:
         """The diffusion loss of each row, (B,); errors are for the caller to look for, nothing is masked."""
         cond = self.encode(batch.token, batch.value, batch.request)  # (B, D)
         return self.head.loss(batch.target.unsqueeze(-1), cond, batch.t, batch.noise)

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 from tqdm.auto import tqdm
 
-from model import checkpoint, run_log
-from model.batching import draw_batch, trainable_rows
+from model import checkpoint, distributed, run_log, training_state
+from model.batching import Batch, draw_batch, trainable_rows
 from model.checkpoint import Model
 from model.config import Experiment
 from model.datasets import TRAIN, VALIDATION, Table, split_rows
@@ -39,6 +40,8 @@ def train(
 ) -> Emulator:
     """Train a density emulator of a table.
 
+    Under ``torchrun`` every process calls this alike; each works on its share of every batch.
+
     Args:
         table: The rows; only those dealt to training are trained on.
         experiment: Sizes and procedure; the published recipe with California's sizes if left out.
@@ -61,18 +64,15 @@ def train(
     run = None if run is None else Path(run)
     if resume:
         _check_resumable(run, table, experiment)
-    device = pick_device(device)
+    device = pick_device(device or distributed.local_device())
     cuda = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=cuda):  # weights and dropout draw from torch's global generators
-        torch.manual_seed(experiment.training.seed)
+    # Weights and dropout draw from torch's global generators: the caller gets them back as they were.
+    with distributed.process_group(device), torch.random.fork_rng(devices=cuda):
         training = Training(table, experiment, run, device)
-        if resume:
-            training.restore()
-        elif run is not None:
-            training.open_run()
-        training.fit(progress)
-    if run is not None:
-        run_log.write_summary(run, training.model, training.history, training.seconds, device, command)
+        training.restore() if resume else training.open_run()
+        training.fit(progress and distributed.rank() == 0)
+        if run is not None and distributed.rank() == 0:
+            run_log.write_summary(run, training.model, training.history, training.seconds, device, command)
     return Emulator(training.model, device)
 
 
@@ -89,29 +89,21 @@ class Training:
     def __init__(self, table: Table, experiment: Experiment, run: Path | None, device: torch.device):
         self.config = config = experiment.training
         self.run, self.device = run, device
-        split = split_rows(table, config.seed, config.test_fraction, config.val_fraction)
-        standardizer = Standardizer(len(table.names)).fit(table.values[split == TRAIN], table.names)
-        network = DensityNetwork(len(table.names), experiment).to(device)
-        self.model = Model(
-            experiment=experiment,
-            vocabulary=Vocabulary(table.names),
-            units=table.units,
-            requestable=table.requestable,
-            standardizer=standardizer,
-            network=network,
-            split=split,
-            source=table.source,
-            fingerprint=table.fingerprint(),
-        )
-        self.values = standardizer.standardize(torch.from_numpy(table.values)).to(device)  # (N, V)
+        torch.manual_seed(config.seed)
+        self.model = _prepare(table, experiment)
+        network = self.model.network.to(device)
+        torch.manual_seed(config.seed + distributed.rank())  # the same weights, but dropout of one's own
+
+        self.values = self.model.standardizer.standardize(torch.from_numpy(table.values)).to(device)  # (N, V)
         self.requestable = torch.tensor([name in table.requestable for name in table.names], device=device)
         usable = trainable_rows(self.values, self.requestable).cpu()
         self.train_rows, self.val_rows = (
-            torch.from_numpy(split == part).logical_and(usable).nonzero().squeeze(1).to(device)
+            torch.from_numpy(self.model.split == part).logical_and(usable).nonzero().squeeze(1).to(device)
             for part in (TRAIN, VALIDATION)
         )
         if not len(self.train_rows):
             raise ValueError(f"no training row has an observed value among {', '.join(table.requestable)}")
+
         self.steps = experiment.head.diffusion_steps
         self.max_context = min(config.max_context or len(table.names), len(table.names))
         self.optimizer = torch.optim.AdamW(
@@ -121,19 +113,21 @@ class Training:
             self.optimizer, T_0=config.epochs // config.cycles, eta_min=config.min_learning_rate
         )
         self.generator = torch.Generator(device).manual_seed(config.seed)
+        self.loss = DistributedDataParallel(network) if distributed.world_size() > 1 else network
+        if config.compile:
+            self.loss = torch.compile(self.loss, dynamic=True)
         self.history: list[dict] = []  # one entry an epoch, the columns of training_metrics.csv
         self.seconds = 0.0
 
     def fit(self, progress: bool):
         """Train from the epoch reached so far to the last one."""
         config, start, before = self.config, time.perf_counter(), self.seconds
-        bar = tqdm(total=config.epochs, initial=len(self.history), unit="epoch", disable=not progress)
-        with bar:
+        with tqdm(total=config.epochs, initial=len(self.history), unit="epoch", disable=not progress) as bar:
             while len(self.history) < config.epochs:
                 self._epoch()
                 self.seconds = before + time.perf_counter() - start
                 done = len(self.history)
-                if self.run is not None and (done % config.checkpoint_every == 0 or done == config.epochs):
+                if done % config.checkpoint_every == 0 or done == config.epochs:
                     self.save()
                 rate = len(self.train_rows) * done / self.seconds
                 bar.set_postfix(loss=f"{self.history[-1]['loss']:.4f}", rows_per_s=f"{rate:.0f}", refresh=False)
@@ -143,19 +137,24 @@ class Training:
     def _epoch(self):
         learning_rate = self.scheduler.get_last_lr()[0]
         self.model.network.train()
-        losses = torch.stack(list(map(self._step, self._batches(self.train_rows, self.generator))))
+        # Losses stay on the device until the epoch is over, so that the host never waits for a step.
+        losses = torch.stack([self._step(batch) for batch in self._batches(self.train_rows, self.generator)])
+        losses = distributed.sum_over_processes(losses)
         self._require_finite(losses, "training")
         self.scheduler.step()
         entry = (len(self.history) + 1, learning_rate, losses.mean().item(), self._validate())
         self.history.append(dict(zip(run_log.METRICS, entry)))
-        if self.run is not None:
+        if self._writes:
             run_log.append_metrics(self.run, self.history[-1])
 
-    def _step(self, batch) -> Tensor:
-        """One optimiser step; the loss stays on the device, so that the host never waits for it."""
-        loss = self.model.network.loss(batch).mean()
+    def _step(self, batch: Batch) -> Tensor:
+        """One optimiser step on this process's share of a batch; returns its share of the batch's mean loss."""
+        share = Batch(*map(distributed.share, batch))
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+            loss = self.loss(share).sum() / len(batch.target)
         self.optimizer.zero_grad()
-        loss.backward()
+        # Gradients are averaged over the processes, but this loss is a share of a sum.
+        (loss * distributed.world_size()).backward()
         self.optimizer.step()
         return loss.detach()
 
@@ -166,8 +165,7 @@ class Training:
             return math.nan
         self.model.network.eval()
         generator = torch.Generator(self.device).manual_seed(self.config.seed + 1)
-        batches = self._batches(self.val_rows, generator)
-        losses = torch.cat([self.model.network.loss(batch) for batch in batches])
+        losses = torch.cat([self.model.network(batch) for batch in self._batches(self.val_rows, generator)])
         self._require_finite(losses, "validation")
         return losses.mean().item()
 
@@ -179,7 +177,13 @@ class Training:
         lengths = torch.randint(self.max_context + 1, shape, generator=generator, device=self.device).tolist()
         for batch, length in zip(batches, lengths):
             yield draw_batch(
-                self.values[batch], self.requestable, length, self.steps, generator, self.config.noise_draws
+                self.values[batch],
+                self.requestable,
+                length,
+                self.steps,
+                generator,
+                noise_draws=self.config.noise_draws,
+                observed_only=self.config.context_draw == "observed",
             )
 
     def _require_finite(self, losses: Tensor, what: str):
@@ -191,55 +195,54 @@ class Training:
                 f"step {bad[0, 0].item() + 1}: try a smaller learning_rate.{kept}"
             )
 
+    @property
+    def _writes(self) -> bool:
+        return self.run is not None and distributed.rank() == 0
+
     def open_run(self):
-        """Make the run folder."""
-        checkpoint.create_run(self.run, self.model)
-        run_log.write_system_info(self.run, self.device)
-        run_log.write_metrics(self.run, self.history)
+        """Make the run folder, if there is to be one."""
+        if self._writes:
+            checkpoint.create_run(self.run, self.model)
+            run_log.write_system_info(self.run, self.device)
+            run_log.write_metrics(self.run, self.history)
 
     def save(self):
         """Write a checkpoint: the state to resume from, then the model to ask."""
-        tensors = {f"network.{name}": tensor for name, tensor in self.model.network.state_dict().items()}
-        optimizer = self.optimizer.state_dict()
-        for i, moments in optimizer["state"].items():
-            tensors |= {f"optimizer.{i}.{name}": tensor for name, tensor in moments.items()}
-        tensors |= {"rng.batches": self.generator.get_state(), "rng.cpu": torch.get_rng_state()}
-        if self.device.type == "cuda":
-            tensors["rng.cuda"] = torch.cuda.get_rng_state(self.device)
-        facts = {
-            "param_groups": optimizer["param_groups"],
-            "scheduler": self.scheduler.state_dict(),
-            "history": self.history,
-            "seconds": self.seconds,
-        }
-        checkpoint.save_state(self.run, len(self.history), tensors, facts)
-        checkpoint.save_model(self.run, self.model)
+        if self._writes:
+            tensors, facts = training_state.pack(self.model.network, self.optimizer, self.scheduler, self.generator)
+            facts |= {"history": self.history, "seconds": self.seconds}
+            checkpoint.save_state(self.run, len(self.history), tensors, facts)
+            checkpoint.save_model(self.run, self.model)
 
     def restore(self):
         """Go back to the newest good state of the run, or to its start where it has none."""
         try:
             tensors, facts = checkpoint.load_state(self.run)
         except FileNotFoundError:
+            tensors, facts = {}, {}
+        if tensors:
+            training_state.unpack(tensors, facts, self.model.network, self.optimizer, self.scheduler, self.generator)
+            self.history, self.seconds = facts["history"], facts["seconds"]
+        distributed.wait_for_all()  # before a process writes what another one still reads
+        if self._writes:
             run_log.write_metrics(self.run, self.history)
-            return
-        moments: dict[int, dict] = {}
-        weights = {}
-        for name, tensor in tensors.items():
-            part, _, rest = name.partition(".")
-            if part == "network":
-                weights[rest] = tensor
-            elif part == "optimizer":
-                i, _, moment = rest.partition(".")
-                moments.setdefault(int(i), {})[moment] = tensor
-        self.model.network.load_state_dict(weights)
-        self.optimizer.load_state_dict({"state": moments, "param_groups": facts["param_groups"]})
-        self.scheduler.load_state_dict(facts["scheduler"])
-        self.history, self.seconds = facts["history"], facts["seconds"]
-        self.generator.set_state(tensors["rng.batches"])
-        torch.set_rng_state(tensors["rng.cpu"])
-        if self.device.type == "cuda" and "rng.cuda" in tensors:
-            torch.cuda.set_rng_state(tensors["rng.cuda"], self.device)
-        run_log.write_metrics(self.run, self.history)
+
+
+def _prepare(table: Table, experiment: Experiment) -> Model:
+    """The untrained model: split, standardizer fitted on the training rows, network with its initial weights."""
+    config = experiment.training
+    split = split_rows(table, config.seed, config.test_fraction, config.val_fraction)
+    return Model(
+        experiment=experiment,
+        vocabulary=Vocabulary(table.names),
+        units=table.units,
+        requestable=table.requestable,
+        standardizer=Standardizer(len(table.names)).fit(table.values[split == TRAIN], table.names),
+        network=DensityNetwork(len(table.names), experiment),
+        split=split,
+        source=table.source,
+        fingerprint=table.fingerprint(),
+    )
 
 
 def _check_resumable(run: Path | None, table: Table, experiment: Experiment):

@@ -9,6 +9,7 @@ import training
 from model.config import EXPERIMENTS, Experiment, HeadConfig, NetworkConfig, TrainingConfig, flat_fields
 
 OTHER = {"activation": "relu", "cycles": 2, "max_context": 5, "seed": 3, "recipe": "published"}
+OTHER |= {"context_draw": "observed", "precision": "bf16", "compile": True}
 
 
 def other_value(field):
@@ -21,7 +22,8 @@ def other_value(field):
 @pytest.mark.parametrize(("part", "field"), list(flat_fields()), ids=lambda value: getattr(value, "name", value))
 def test_every_flag_changes_its_field_and_no_other(part, field):
     value = other_value(field)
-    flags = ["california_housing", "--" + field.name.replace("_", "-"), str(value)]
+    flag = "--" + field.name.replace("_", "-")
+    flags = ["california_housing", flag] if value is True else ["california_housing", flag, str(value)]
     experiment = training.make_experiment(training.make_parser().parse_args(flags))
     expected = asdict(EXPERIMENTS["california_housing"])
     expected[part][field.name] = value

@@ -12,6 +12,8 @@ FLOORS = {
     "calibration": 0,
     "selection": 0,
     "device": 0,
+    "distributed": 0,
+    "training_state": 0,
     "datasets": 1,
     "columns": 2,
     "schedule": 1,
@@ -117,6 +119,8 @@ def test_every_room_has_its_tests():
         "distribution": "emulator",
         "trainer": "training",
         "run_log": "training",
+        "distributed": "training",
+        "training_state": "training",
     }
     for name in FLOORS:
         assert elsewhere.get(name, name) in tests, f"no tests for {name}"

@@ -50,7 +50,7 @@ def test_loss_and_gradients_equal_those_of_the_plain_padded_network(length):
         torch.manual_seed(0)
         network = DensityNetwork(9, experiment).double().train()
         plain = plain_encoder(network, experiment)
-    ours = network.loss(make_batch(9, length)).mean()
+    ours = network(make_batch(9, length)).mean()
     ours.backward()
     gradients = {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}
     network.zero_grad()
@@ -87,7 +87,7 @@ def test_every_parameter_gets_a_gradient(width):
         network = DensityNetwork(9, EXPERIMENTS["california_housing"].override(head_width=width, diffusion_steps=4))
         network.double().eval()
     # Each layer's every step must be drawn, so several batches are summed.
-    sum(network.loss(make_batch(9, 7, seed=i)).mean() for i in range(8)).backward()
+    sum(network(make_batch(9, 7, seed=i)).mean() for i in range(8)).backward()
     dim = 32
     for name, p in network.named_parameters():
         gradient = p.grad

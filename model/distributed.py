@@ -1,0 +1,61 @@
+"""Several processes, one a GPU, that train one network: started by ``torchrun``, found by its environment variables."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def local_device() -> torch.device | None:
+    """The GPU that belongs to this process under torchrun; None in a single process or without GPUs."""
+    if "LOCAL_RANK" not in os.environ:
+        return None
+    return torch.device("cuda", int(os.environ["LOCAL_RANK"])) if torch.cuda.is_available() else torch.device("cpu")
+
+
+@contextmanager
+def process_group(device: torch.device) -> Iterator[None]:
+    """Join the other processes, if there are any: NCCL between GPUs, gloo between CPUs."""
+    if "RANK" not in os.environ or dist.is_initialized():
+        yield
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def rank() -> int:
+    """The number of this process, 0 in a single one; number 0 writes the files."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world_size() -> int:
+    """The number of processes."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def share(x: Tensor) -> Tensor:
+    """The rows of x that are this process's: K processes share them in order, as evenly as can be."""
+    return x.tensor_split(world_size())[rank()]
+
+
+def sum_over_processes(x: Tensor) -> Tensor:
+    """The sum of x over the processes, in each of them."""
+    if dist.is_initialized():
+        dist.all_reduce(x)
+    return x
+
+
+def wait_for_all():
+    """Return when every process has come here."""
+    if dist.is_initialized():
+        dist.barrier()

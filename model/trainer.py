@@ -138,7 +138,7 @@ class Training:
         learning_rate = self.scheduler.get_last_lr()[0]
         self.model.network.train()
         # Losses stay on the device until the epoch is over, so that the host never waits for a step.
-        losses = torch.stack([self._step(batch) for batch in self._batches(self.train_rows, self.generator)])
+        losses = torch.stack([self.step(batch) for batch in self._batches(self.train_rows, self.generator)])
         losses = distributed.sum_over_processes(losses)
         self._require_finite(losses, "training")
         self.scheduler.step()
@@ -147,7 +147,7 @@ class Training:
         if self._writes:
             run_log.append_metrics(self.run, self.history[-1])
 
-    def _step(self, batch: Batch) -> Tensor:
+    def step(self, batch: Batch) -> Tensor:
         """One optimiser step on this process's share of a batch; returns its share of the batch's mean loss."""
         share = Batch(*map(distributed.share, batch))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
@@ -176,15 +176,19 @@ class Training:
         shape = (len(batches),)
         lengths = torch.randint(self.max_context + 1, shape, generator=generator, device=self.device).tolist()
         for batch, length in zip(batches, lengths):
-            yield draw_batch(
-                self.values[batch],
-                self.requestable,
-                length,
-                self.steps,
-                generator,
-                noise_draws=self.config.noise_draws,
-                observed_only=self.config.context_draw == "observed",
-            )
+            yield self.draw(batch, length, generator)
+
+    def draw(self, rows: Tensor, length: int, generator: torch.Generator) -> Batch:
+        """A batch of these rows, (B,), with this many context slots."""
+        return draw_batch(
+            self.values[rows],
+            self.requestable,
+            length,
+            self.steps,
+            generator,
+            noise_draws=self.config.noise_draws,
+            observed_only=self.config.context_draw == "observed",
+        )
 
     def _require_finite(self, losses: Tensor, what: str):
         bad = (~losses.isfinite()).nonzero()

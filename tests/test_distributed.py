@@ -1,0 +1,57 @@
+"""Several processes train like one."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from model import checkpoint
+from model.device import pick_device
+from model.distributed import local_device, rank, share, world_size
+
+ROOT = Path(__file__).parent.parent
+SIZES = "--embedding-dim=8 --heads=2 --feedforward-dim=16 --head-width=8 --diffusion-steps=10 --dropout=0"
+FLAGS = f"{SIZES} --batch-size=50 --epochs=4 --cycles=1 --device=cpu".split()
+
+
+def losses(run: Path) -> np.ndarray:
+    return np.genfromtxt(run / "training_metrics.csv", delimiter=",", names=True)
+
+
+def launch(launcher: list[str], table: Path, run: Path, *flags: str) -> subprocess.CompletedProcess:
+    command = [*launcher, "training.py", str(table), "--run", str(run), *FLAGS, *flags]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+
+
+@pytest.fixture
+def csv_file(table, tmp_path) -> Path:
+    table.to_frame().to_csv(tmp_path / "table.csv", index=False)
+    return tmp_path / "table.csv"
+
+
+def test_two_processes_follow_the_loss_curve_of_one_and_write_one_run(csv_file, tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    result = launch([sys.executable], csv_file, one)
+    assert result.returncode == 0, result.stderr
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "--"]
+    result = launch(torchrun, csv_file, two)
+    assert result.returncode == 0, result.stderr
+    for column in ("loss", "val_loss", "learning_rate"):
+        np.testing.assert_allclose(losses(two)[column], losses(one)[column], rtol=1e-5)
+    ours, theirs = (checkpoint.load_model(run).network.state_dict() for run in (one, two))
+    for name, tensor in ours.items():
+        if name.endswith("qkv.bias"):  # the key's bias has no gradient but rounding errors, which AdamW makes steps of
+            continue
+        np.testing.assert_allclose(theirs[name].numpy(), tensor.numpy(), rtol=1e-3, atol=1e-5, err_msg=name)
+    assert sorted(path.name for path in two.iterdir()) == sorted(path.name for path in one.iterdir())
+
+
+def test_a_single_process_is_its_own_group():
+    assert (rank(), world_size()) == (0, 1)
+    assert local_device() is None
+    assert pick_device(None).type in {"cpu", "cuda"}
+    assert torch.equal(share(torch.arange(5)), torch.arange(5))

@@ -12,11 +12,12 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import get_type_hints
 
 from model import EXPERIMENTS, Experiment, datasets, train
-from model.checkpoint import load_experiment
+from model.checkpoint import load_plan
 from model.config import HeadConfig, NetworkConfig, TrainingConfig, flat_fields
 from model.network import DensityNetwork
 
@@ -35,6 +36,12 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--dry-run", action="store_true", help="build the network, print what would happen, and stop")
     parser.add_argument("--run", type=Path, help="run folder to write (default: runs/<experiment>)")
     parser.add_argument("--resume", action="store_true", help="continue the run in the run folder")
+    parser.add_argument(
+        "--init-from",
+        type=Path,
+        metavar="DIR",
+        help="run folder of a trained model to start from",
+    )
     parser.add_argument("--device", help="cuda, cuda:1, cpu, mps (default: cuda where there is a GPU, else cpu)")
     parser.add_argument("--id-column", help="column that names the object: its rows stay on one side of the split")
     parser.add_argument("--columns", nargs="+", metavar="NAME", help="columns to use (default: all numeric ones)")
@@ -56,11 +63,14 @@ def make_experiment(arguments: argparse.Namespace) -> Experiment:
     """The experiment named on the command line with its fields overridden; a resumed run brings its own fields."""
     overrides = {field.name: getattr(arguments, field.name) for _, field in flat_fields() if field.name in arguments}
     if arguments.resume:
-        experiment, _ = load_experiment(run_folder(arguments))
+        experiment, *_ = load_plan(run_folder(arguments))
     elif arguments.table in EXPERIMENTS:
         experiment = EXPERIMENTS[arguments.table]
     else:
         experiment = Experiment(Path(arguments.table).stem, arguments.table)
+    if arguments.init_from is not None:
+        trained, *_ = load_plan(arguments.init_from)
+        experiment = replace(experiment, network=trained.network, head=trained.head)
     return experiment.override(**overrides)
 
 

@@ -4,8 +4,8 @@
 
     python -m benchmarks.resume          # or make bench-resume
 
-Every kill is a SIGKILL at a random time, while weights are trained or while a checkpoint is being written (one is written
-after every epoch). Bit-identical means: the same bytes in ``model.safetensors`` and in ``training_metrics.csv``. Writes
+Every kill is a SIGKILL at a random time, while weights are trained or while a checkpoint is written (one is after every
+epoch). Bit-identical means: the same bytes in ``model.safetensors`` and in ``training_metrics.csv``. Writes
 ``benchmarks/results/resume.json``.
 """
 
@@ -26,7 +26,7 @@ from model.datasets import mixture
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results" / "resume.json"
-FLAGS = "--epochs=60 --cycles=3 --checkpoint-every=1 --dropout=0.1 --device=cpu".split()
+FLAGS = ["--epochs=60", "--cycles=3", "--checkpoint-every=1", "--dropout=0.1", "--device=cpu"]
 COMPARED = "model.safetensors", "training_metrics.csv"
 
 
@@ -49,7 +49,7 @@ def kill_and_resume(table: Path, run: Path, seconds: float) -> float:
     time.sleep(seconds)
     process.kill()
     process.communicate()
-    done = sum(1 for _ in open(run / "training_metrics.csv")) - 1
+    done = (run / "training_metrics.csv").read_text().count("\n") - 1
     finish(start(table, run, "--resume"))
     return done
 

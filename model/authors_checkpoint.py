@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from model.checkpoint import Model, create_run, save_model
+from model.checkpoint import Model, new_run, save_config, save_model
 from model.config import Experiment, HeadConfig, NetworkConfig
 from model.network import DensityNetwork
 from model.standardizer import Standardizer
@@ -132,8 +132,9 @@ def main():
     parser.add_argument("run", type=Path, help="run folder to make, for Emulator.load")
     arguments = parser.parse_args()
     model = read(arguments.folder)
-    create_run(arguments.run, model)
-    save_model(arguments.run, model)
+    with new_run(arguments.run) as folder:
+        save_config(folder, model)
+        save_model(folder, model)
     print(f"{arguments.run}: {model.source}, {model.network.count_parameters()[0]:,} parameters")
 
 

@@ -15,7 +15,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,15 +64,27 @@ class Model:
     fingerprint: str = ""
 
 
-def create_run(run: Path, model: Model):
-    """Make a run folder and write its config.
+@contextmanager
+def new_run(run: Path) -> Iterator[Path]:
+    """A folder to fill, which takes its place as the run folder when all is in it: a run is complete or absent.
 
     Raises:
-        FileExistsError: If the folder exists and is not empty; nothing is written then.
+        FileExistsError: If the run folder exists and is not empty; nothing is written then.
     """
     if run.exists() and any(run.iterdir()):
-        raise FileExistsError(f"{run} already holds a run: continue it with resume, or choose another folder")
-    run.mkdir(parents=True, exist_ok=True)
+        raise FileExistsError(f"{run} already holds a run: continue it with --resume, or choose another folder")
+    part = run.with_name(run.name + ".tmp")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        yield part
+        os.replace(part, run)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def save_config(run: Path, model: Model):
+    """Write all that is known before the first step."""
     config = {
         "format": FORMAT,
         "experiment": model.experiment.to_dict(),
@@ -83,7 +98,7 @@ def create_run(run: Path, model: Model):
 
 
 def save_model(run: Path, model: Model):
-    """Write what inference needs; ``create_run`` has written the config."""
+    """Write what inference needs beside the config."""
     tensors = {f"network.{k}": v for k, v in model.network.state_dict().items()}
     tensors |= {f"standardizer.{k}": v for k, v in model.standardizer.state_dict().items()}
     tensors["split"] = torch.from_numpy(model.split)
@@ -121,10 +136,10 @@ def load_model(run: str | Path) -> Model:
     )
 
 
-def load_experiment(run: Path) -> tuple[Experiment, str]:
-    """The experiment of a run and the fingerprint of its table; errors as `load_model`."""
+def load_plan(run: Path) -> tuple[Experiment, tuple[str, ...], str]:
+    """The experiment of a run, its columns in order, and the fingerprint of its table; errors as `load_model`."""
     config = _load_config(run)
-    return Experiment.from_dict(config["experiment"]), config["fingerprint"]
+    return Experiment.from_dict(config["experiment"]), tuple(config["columns"]), config["fingerprint"]
 
 
 def save_state(run: Path, epoch: int, tensors: dict[str, Tensor], facts: dict):

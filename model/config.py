@@ -171,14 +171,15 @@ EXPERIMENTS = {
     "green2021": Experiment(
         "green2021",
         "green2021",
-        NetworkConfig(dropout=0.0),
+        NetworkConfig(embedding_dim=64, dropout=0.0),
         HeadConfig(head_layers=3),
-        TrainingConfig(epochs=1024, cycles=4, learning_rate=3e-3),
+        TrainingConfig(epochs=768, cycles=2, learning_rate=2e-3, noise_draws=4),
     ),
     "mixture": Experiment(
         "mixture",
         "mixture",
-        NetworkConfig(dropout=0.0),
-        training=TrainingConfig(batch_size=512, epochs=32, cycles=1, learning_rate=3e-3),
+        NetworkConfig(embedding_dim=64, dropout=0.0),
+        HeadConfig(head_layers=3),
+        TrainingConfig(batch_size=256, epochs=100, cycles=1, learning_rate=2e-3, noise_draws=4),
     ),
 }

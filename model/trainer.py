@@ -17,14 +17,11 @@ from tqdm.auto import tqdm
 
 from model import checkpoint, distributed, run_log, training_state
 from model.batching import Batch, draw_batch, trainable_rows
-from model.checkpoint import Model
 from model.config import Experiment
-from model.datasets import TRAIN, VALIDATION, Table, split_rows
+from model.datasets import TRAIN, VALIDATION, Table
 from model.device import pick_device
 from model.emulator import Emulator
-from model.network import DensityNetwork
-from model.standardizer import Standardizer
-from model.vocabulary import Vocabulary
+from model.initial import column_order, continue_from, make_model
 
 
 def train(
@@ -33,6 +30,7 @@ def train(
     *,
     run: str | Path | None = None,
     resume: bool = False,
+    init_from: str | Path | None = None,
     device: str | torch.device | None = None,
     command: str = "",
     progress: bool = True,
@@ -47,6 +45,7 @@ def train(
         experiment: Sizes and procedure; the published recipe with California's sizes if left out.
         run: Folder for checkpoints, metrics and logs; nothing is written without one.
         resume: Continue the run in that folder.
+        init_from: Run folder of a trained model to start from; columns it does not know are added to its vocabulary.
         device: Where to train; a GPU if there is one, else the CPU.
         command: The command line, kept in ``metrics.json``.
         progress: Show a tqdm bar.
@@ -62,13 +61,18 @@ def train(
     """
     experiment = (experiment or Experiment("table", "")).override(**overrides)
     run = None if run is None else Path(run)
+    trained = None if init_from is None else checkpoint.load_model(init_from)
     if resume:
-        _check_resumable(run, table, experiment)
+        table = table.select(_resumable_columns(run, table, experiment))
+    elif trained is not None:
+        table = table.select(column_order(trained, table))
     device = pick_device(device or distributed.local_device())
     cuda = [device] if device.type == "cuda" else []
     # Weights and dropout draw from torch's global generators: the caller gets them back as they were.
     with distributed.process_group(device), torch.random.fork_rng(devices=cuda):
         training = Training(table, experiment, run, device)
+        if trained is not None and not resume:
+            continue_from(trained, training.model)
         training.restore() if resume else training.open_run()
         training.fit(progress and distributed.rank() == 0)
         if run is not None and distributed.rank() == 0:
@@ -90,7 +94,7 @@ class Training:
         self.config = config = experiment.training
         self.run, self.device = run, device
         torch.manual_seed(config.seed)
-        self.model = _prepare(table, experiment)
+        self.model = make_model(table, experiment)
         network = self.model.network.to(device)
         torch.manual_seed(config.seed + distributed.rank())  # the same weights, but dropout of one's own
 
@@ -204,59 +208,55 @@ class Training:
         return self.run is not None and distributed.rank() == 0
 
     def open_run(self):
-        """Make the run folder, if there is to be one."""
+        """Make the run folder, if there is to be one, with all it takes to resume before the first step."""
         if self._writes:
-            checkpoint.create_run(self.run, self.model)
-            run_log.write_system_info(self.run, self.device)
-            run_log.write_metrics(self.run, self.history)
+            with checkpoint.new_run(self.run) as folder:
+                checkpoint.save_config(folder, self.model)
+                run_log.write_system_info(folder, self.device)
+                run_log.write_metrics(folder, self.history)
+                self._save_state(folder)
 
     def save(self):
         """Write a checkpoint: the state to resume from, then the model to ask."""
         if self._writes:
-            tensors, facts = training_state.pack(self.model.network, self.optimizer, self.scheduler, self.generator)
-            facts |= {"history": self.history, "seconds": self.seconds}
-            checkpoint.save_state(self.run, len(self.history), tensors, facts)
+            self._save_state(self.run)
             checkpoint.save_model(self.run, self.model)
 
     def restore(self):
-        """Go back to the newest good state of the run, or to its start where it has none."""
-        try:
-            tensors, facts = checkpoint.load_state(self.run)
-        except FileNotFoundError:
-            tensors, facts = {}, {}
-        if tensors:
-            training_state.unpack(tensors, facts, self.model.network, self.optimizer, self.scheduler, self.generator)
-            self.history, self.seconds = facts["history"], facts["seconds"]
+        """Go back to the newest good state of the run."""
+        tensors, facts = checkpoint.load_state(self.run)
+        training_state.unpack(tensors, facts, *self._changing)
+        self.history, self.seconds = facts["history"], facts["seconds"]
         distributed.wait_for_all()  # before a process writes what another one still reads
         if self._writes:
             run_log.write_metrics(self.run, self.history)
 
+    def _save_state(self, folder: Path):
+        tensors, facts = training_state.pack(*self._changing)
+        facts |= {"history": self.history, "seconds": self.seconds}
+        checkpoint.save_state(folder, len(self.history), tensors, facts)
 
-def _prepare(table: Table, experiment: Experiment) -> Model:
-    """The untrained model: split, standardizer fitted on the training rows, network with its initial weights."""
-    config = experiment.training
-    split = split_rows(table, config.seed, config.test_fraction, config.val_fraction)
-    return Model(
-        experiment=experiment,
-        vocabulary=Vocabulary(table.names),
-        units=table.units,
-        requestable=table.requestable,
-        standardizer=Standardizer(len(table.names)).fit(table.values[split == TRAIN], table.names),
-        network=DensityNetwork(len(table.names), experiment),
-        split=split,
-        source=table.source,
-        fingerprint=table.fingerprint(),
-    )
+    @property
+    def _writes(self) -> bool:
+        return self.run is not None and distributed.rank() == 0
+
+    @property
+    def _changing(self) -> tuple:
+        """What changes while the run goes on, for `training_state`."""
+        model = self.model
+        return model.network, model.standardizer, self.optimizer, self.scheduler, self.generator
 
 
-def _check_resumable(run: Path | None, table: Table, experiment: Experiment):
+def _resumable_columns(run: Path | None, table: Table, experiment: Experiment) -> tuple[str, ...]:
+    """The columns of the run in its order, if it is this experiment on this table."""
     if run is None:
         raise ValueError("resume needs the run folder to continue")
-    saved, fingerprint = checkpoint.load_experiment(run)
+    saved, columns, fingerprint = checkpoint.load_plan(run)
     for part in ("network", "head", "training"):
         was, now = asdict(getattr(saved, part)), asdict(getattr(experiment, part))
         for name in was:
             if was[name] != now[name]:
                 raise ValueError(f"{run} was started with {name} = {was[name]}, not {now[name]}: it cannot change")
-    if fingerprint != table.fingerprint():
+    if set(columns) != set(table.names) or table.select(columns).fingerprint() != fingerprint:
         raise ValueError(f"{run} was started with another table than this one: its split would not be the same")
+    return columns

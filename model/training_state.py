@@ -8,12 +8,14 @@ from torch import Tensor, nn
 
 def pack(
     network: nn.Module,
+    standardizer: nn.Module,
     optimizer: torch.optim.Optimizer,
     scheduler: torch.optim.lr_scheduler.LRScheduler,
     generator: torch.Generator,
 ) -> tuple[dict[str, Tensor], dict]:
-    """Weights, the optimiser's moments and every random state; facts are what JSON can hold."""
+    """Weights, scales, the optimiser's moments and every random state; facts are what JSON can hold."""
     tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
+    tensors |= {f"standardizer.{name}": tensor for name, tensor in standardizer.state_dict().items()}
     state = optimizer.state_dict()
     for i, moments in state["state"].items():
         tensors |= {f"optimizer.{i}.{name}": tensor for name, tensor in moments.items()}
@@ -27,21 +29,23 @@ def unpack(
     tensors: dict[str, Tensor],
     facts: dict,
     network: nn.Module,
+    standardizer: nn.Module,
     optimizer: torch.optim.Optimizer,
     scheduler: torch.optim.lr_scheduler.LRScheduler,
     generator: torch.Generator,
 ):
     """Put back what `pack` took; random states of a device that this machine lacks are left as they are."""
-    weights: dict[str, Tensor] = {}
+    modules: dict[str, dict[str, Tensor]] = {"network": {}, "standardizer": {}}
     moments: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         part, _, rest = name.partition(".")
-        if part == "network":
-            weights[rest] = tensor
+        if part in modules:
+            modules[part][rest] = tensor
         elif part == "optimizer":
             i, _, moment = rest.partition(".")
             moments.setdefault(int(i), {})[moment] = tensor
-    network.load_state_dict(weights)
+    network.load_state_dict(modules["network"])
+    standardizer.load_state_dict(modules["standardizer"])
     optimizer.load_state_dict({"state": moments, "param_groups": facts["param_groups"]})
     scheduler.load_state_dict(facts["scheduler"])
     torch.set_rng_state(tensors["rng.cpu"])

@@ -27,6 +27,7 @@ FLOORS = {
     "authors_checkpoint": 6,
     "distribution": 6,
     "run_log": 6,
+    "initial": 6,
     "emulator": 7,
     "trainer": 8,
     "plotting": 9,
@@ -121,6 +122,7 @@ def test_every_room_has_its_tests():
         "run_log": "training",
         "distributed": "training",
         "training_state": "training",
+        "initial": "training",
     }
     for name in FLOORS:
         assert elsewhere.get(name, name) in tests, f"no tests for {name}"

@@ -196,13 +196,50 @@ def test_a_killed_run_resumes_to_the_same_weights_and_metrics(csv_file, tmp_path
 
 def test_a_run_killed_before_its_first_checkpoint_starts_again(table, tiny, tmp_path):
     whole = train(table, tiny, run=tmp_path / "whole", device="cpu", progress=False)
-    training_run = tmp_path / "killed"
+    killed = tmp_path / "killed"
     with torch.random.fork_rng():
-        torch.manual_seed(5)
-        Training(table, tiny, training_run, torch.device("cpu")).open_run()
-    resumed = train(table, tiny, run=training_run, resume=True, device="cpu", progress=False)
-    assert_same_run(tmp_path / "whole", training_run)
+        Training(table, tiny, killed, torch.device("cpu")).open_run()
+    resumed = train(table, tiny, run=killed, resume=True, device="cpu", progress=False)
+    assert_same_run(tmp_path / "whole", killed)
     assert np.array_equal(whole.conditional("a").rvs(9, seed=1), resumed.conditional("a").rvs(9, seed=1))
+
+
+def test_a_run_folder_is_complete_or_absent(table, tiny, tmp_path, monkeypatch):
+    def fail(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_state", fail)
+    with pytest.raises(OSError, match="No space left"):
+        train(table, tiny, run=tmp_path / "run", device="cpu", progress=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_starting_from_a_trained_model_with_new_columns(table, tiny, tmp_path):
+    old = table.select(("c", "a"))
+    trained = train(old, tiny, run=tmp_path / "old", device="cpu", progress=False)
+    answer = trained.conditional("a", {"c": [0.3]}).rvs(20, seed=0)
+    frozen = {"learning_rate": 1e-30, "min_learning_rate": 0.0, "weight_decay": 0.0}
+    new = train(table, tiny, init_from=tmp_path / "old", device="cpu", progress=False, **frozen)
+    assert new.columns == ("c", "a", "b", "d")
+    assert new.units["b"] == "mag"
+    # Nothing was learnt since, so the questions that the old model knew get the old answers.
+    np.testing.assert_allclose(new.conditional("a", {"c": [0.3]}).rvs(20, seed=0), answer, rtol=1e-4)
+    assert np.isfinite(new.conditional("b", {"c": [0.3]}).rvs(20, seed=0)).all()
+    with pytest.raises(ValueError, match="knows c, which the table lacks"):
+        train(table.select(("a", "b")), tiny, init_from=tmp_path / "old", progress=False)
+    with pytest.raises(ValueError, match="other sizes"):
+        train(table, tiny.override(head_width=16), init_from=tmp_path / "old", progress=False)
+
+
+def test_a_run_that_started_from_a_trained_model_resumes(table, tiny, tmp_path):
+    train(table.select(("c", "a")), tiny, run=tmp_path / "old", device="cpu", progress=False)
+    options = {"init_from": tmp_path / "old", "device": "cpu", "progress": False}
+    train(table, tiny, run=tmp_path / "whole", **options)
+    killed = tmp_path / "killed"
+    train(table, tiny, run=killed, **options)
+    (killed / "checkpoints" / "epoch_000004.safetensors").unlink()
+    train(table, tiny, run=killed, resume=True, device="cpu", progress=False)
+    assert_same_run(tmp_path / "whole", killed)
 
 
 def test_resume_refuses_another_table_or_other_sizes(table, tiny, tmp_path):

@@ -92,19 +92,11 @@ def _check_is_file(dataset: str | Path):
 
 def _select(table: Table, columns: Sequence[str] | None, request: Sequence[str] | None) -> Table:
     """The table with these columns in this order, of which `request` can be asked for."""
-    names = table.names if columns is None else tuple(columns)
     vocabulary = Vocabulary(table.names)
-    index = [vocabulary.index(name) for name in names]
-    if request is None:
-        request = [name for name in names if name in table.requestable]
-    kept = Vocabulary(names)
-    for name in request:
+    for name in columns or ():
+        vocabulary.index(name)
+    table = table if columns is None else table.select(columns)
+    kept = Vocabulary(table.names)
+    for name in request or ():
         kept.index(name)
-    return replace(
-        table,
-        names=names,
-        values=table.values[:, index],
-        errors=None if table.errors is None else table.errors[:, index],
-        units=tuple(table.units[i] for i in index),
-        requestable=tuple(request),
-    )
+    return table if request is None else replace(table, requestable=tuple(request))

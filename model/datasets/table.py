@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -69,6 +70,22 @@ class Table:
             ids=None if self.ids is None else self.ids[rows],
         )
 
+    def select(self, names: Sequence[str]) -> Table:
+        """The table with these columns, in this order; of them, those that could be requested still can.
+
+        Raises:
+            ValueError: If a column is not in the table.
+        """
+        index = [self.names.index(name) for name in names]
+        return replace(
+            self,
+            names=tuple(names),
+            values=self.values[:, index],
+            errors=None if self.errors is None else self.errors[:, index],
+            units=tuple(self.units[i] for i in index),
+            requestable=tuple(name for name in names if name in self.requestable),
+        )
+
     def to_frame(self):
         """The values as a pandas DataFrame, ready to be given to an ``Emulator``."""
         import pandas as pd
@@ -78,7 +95,7 @@ class Table:
     def fingerprint(self) -> str:
         """A checksum of names, values and ids: two tables with the same one split in the same way."""
         digest = hashlib.sha256("\n".join(self.names).encode())
-        digest.update(self.values.tobytes())
+        digest.update(self.values)  # no copy
         if self.ids is not None:
             digest.update("\n".join(map(str, self.ids.tolist())).encode())
         return digest.hexdigest()

@@ -1,0 +1,64 @@
+"""A model before its first step: from scratch, or from a trained one whose table had fewer columns."""
+
+from __future__ import annotations
+
+from model.checkpoint import Model
+from model.config import Experiment
+from model.datasets import TRAIN, Table, split_rows
+from model.network import DensityNetwork
+from model.standardizer import Standardizer
+from model.vocabulary import Vocabulary
+
+
+def make_model(table: Table, experiment: Experiment) -> Model:
+    """Split the table, fit the standardizer on the training rows, draw the network's weights."""
+    config = experiment.training
+    split = split_rows(table, config.seed, config.test_fraction, config.val_fraction)
+    return Model(
+        experiment=experiment,
+        vocabulary=Vocabulary(table.names),
+        units=table.units,
+        requestable=table.requestable,
+        standardizer=Standardizer(len(table.names)).fit(table.values[split == TRAIN], table.names),
+        network=DensityNetwork(len(table.names), experiment),
+        split=split,
+        source=table.source,
+        fingerprint=table.fingerprint(),
+    )
+
+
+def column_order(trained: Model, table: Table) -> tuple[str, ...]:
+    """The trained model's columns in its order, then the table's new ones.
+
+    Raises:
+        ValueError: If the table lacks a column of the trained model.
+    """
+    known = trained.vocabulary.names
+    missing = [name for name in known if name not in table.names]
+    if missing:
+        raise ValueError(f"the trained model knows {', '.join(missing)}, which the table lacks")
+    return known + tuple(name for name in table.names if name not in known)
+
+
+def continue_from(trained: Model, model: Model):
+    """Give a new model the weights and scales of a trained one; only the new columns' own rows stay as drawn.
+
+    Args:
+        trained: Its columns are the first ones of the new model.
+        model: Changed in place.
+
+    Raises:
+        ValueError: If the networks differ in more than their columns.
+    """
+    for part in ("network", "head"):
+        if getattr(trained.experiment, part) != getattr(model.experiment, part):
+            raise ValueError(
+                f"the trained model has other sizes: {getattr(trained.experiment, part)}, not "
+                f"{getattr(model.experiment, part)}"
+            )
+    for old, new in ((trained.network, model.network), (trained.standardizer, model.standardizer)):
+        new_state = new.state_dict()
+        for name, tensor in old.state_dict().items():
+            # Tables of columns are longer in the new model; everything else has the same shape.
+            new_state[name][tuple(slice(n) for n in tensor.shape)] = tensor
+        new.load_state_dict(new_state)

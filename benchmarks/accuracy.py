@@ -46,11 +46,11 @@ def measure_marginals(emulator: Emulator, table: Table, size: int = 20_000) -> d
     return {"mean": round(float(np.mean(list(distances.values()))), 4), **distances}
 
 
-def measure_bimodality(emulator: Emulator, table: Table) -> dict:
+def measure_bimodality(emulator: Emulator, table: Table, samples: int = 1000) -> dict:
     """Giants and dwarfs at 4400 < Teff < 5000 K: the mass that p(log g | Teff) puts below log g = 3.5."""
     stars = table.take(emulator.model.split == TEST)
     stars = stars.take((stars.column("teff") > 4400) & (stars.column("teff") < 5000))
-    drawn = emulator.conditional("logg", {"teff": stars.column("teff")}).rvs(1000, seed=0)
+    drawn = emulator.conditional("logg", {"teff": stars.column("teff")}).rvs(samples, seed=0)
     fraction = float((stars.column("logg") < 3.5).mean())
     edges = np.arange(0.0, 6.01, 0.1)
     height, centre = np.histogram(drawn, edges, density=True)[0], edges[:-1] + 0.05

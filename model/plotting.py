@@ -200,11 +200,12 @@ def pit_bins(
     return [bars, limits]
 
 
-def kiel(ax: Axes, teff: np.ndarray, logg: np.ndarray, bins: int = 150, selections: Sequence[Selection] = ()) -> Artist:
+def kiel(ax: Axes, teff: np.ndarray, logg: np.ndarray, bins=150, selections: Sequence[Selection] = ()) -> Artist:
     """The Kiel diagram: surface gravity against effective temperature, both axes inverted, as counts (returned).
 
     Args:
         teff, logg: Effective temperatures in K and surface gravities in dex (cgs), (N,) each, NaN = missing.
+        bins: As of ``numpy.histogram2d``: a number, or the edges of both axes.
         selections: Conditions on the column ``teff``, marked in the colours C0, C1, ... where data are cut.
     """
     observed = ~(np.isnan(teff) | np.isnan(logg))

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from model import checkpoint, distributed, run_log, training_state
 from model.batching import Batch, draw_batch, trainable_rows

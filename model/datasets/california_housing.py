@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ NAMES = (
     "HouseValue",
 )
 UNITS = ("", "yr", "", "", "", "", "deg", "deg", "")
+TIMEOUT = 20  # seconds; without a network the download should fail soon
 CSV_HEADER = ",".join([*NAMES[:-1], "MedHouseVal"])
 
 
@@ -59,12 +61,18 @@ def _fetch(folder: Path) -> np.ndarray:
     """The table from scikit-learn's cache in a folder, which it downloads first if need be, (20640, 9)."""
     from sklearn.datasets import fetch_california_housing
 
+    timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(TIMEOUT)
     try:
-        housing = fetch_california_housing(data_home=str(folder))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Retry downloading")  # the error below says all
+            housing = fetch_california_housing(data_home=str(folder), n_retries=1, delay=0.1)
     except OSError as error:
         raise FileNotFoundError(
             f"neither {CACHE} nor {CSV} is in {folder}, and scikit-learn could not download them ({error}). Where "
             f"there is a network, run sklearn.datasets.fetch_california_housing(data_home='{FOLDER}') and put the "
             f"file {CACHE} that it writes into {folder}"
         ) from error
+    finally:
+        socket.setdefaulttimeout(timeout)
     return np.column_stack([housing.data, housing.target])

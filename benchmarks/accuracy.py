@@ -110,7 +110,7 @@ def measure(run: Path, samples: int, max_rows: int) -> dict:
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="+", type=Path, help="run folders")
-    parser.add_argument("--samples", type=int, default=500, help="samples per row and column (default: 500)")
+    parser.add_argument("--samples", type=int, default=250, help="samples per row and column (default: 250)")
     parser.add_argument("--rows", type=int, default=10**9, help="test rows per column at most (default: all)")
     arguments = parser.parse_args()
     for run in arguments.runs:

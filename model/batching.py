@@ -12,6 +12,8 @@ from torch import Tensor
 
 from model.ddpm import draw_noise
 
+CHUNK = 65_536  # rows
+
 
 class Batch(NamedTuple):
     """What the network is trained on.
@@ -82,7 +84,8 @@ def draw_batch(
 
 def trainable_rows(values: Tensor, requestable: Tensor) -> Tensor:
     """Rows with at least one observed requestable column: the others have nothing to be asked, (N, V) -> (N,) bool."""
-    return (~values.isnan() & requestable).any(dim=1)
+    chunks = values.split(CHUNK)  # the table may be a memory map
+    return torch.cat([(~chunk.isnan() & requestable).any(dim=1) for chunk in chunks])
 
 
 def _uniform(values: Tensor, generator: torch.Generator) -> Tensor:

@@ -29,6 +29,7 @@ class Emulator:
     def __init__(self, model: Model, device: str | torch.device | None = None):
         self.device = pick_device(device)
         model.network.to(self.device).eval()
+        model.standardizer.cpu()
         self.model = model
 
     @classmethod

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from model.checkpoint import Model
 from model.config import Experiment
 from model.datasets import TRAIN, Table, split_rows
@@ -9,17 +11,23 @@ from model.network import DensityNetwork
 from model.standardizer import Standardizer
 from model.vocabulary import Vocabulary
 
+# Rows from which medians and scales are taken, at most: more would not change them, and the table may exceed memory.
+FITTED_ROWS = 1_000_000
+
 
 def make_model(table: Table, experiment: Experiment) -> Model:
-    """Split the table, fit the standardizer on the training rows, draw the network's weights."""
+    """Split the table, fit the standardizer on (up to a million) training rows, draw the network's weights."""
     config = experiment.training
     split = split_rows(table, config.seed, config.test_fraction, config.val_fraction)
+    rows = np.flatnonzero(split == TRAIN)
+    if len(rows) > FITTED_ROWS:
+        rows = np.sort(np.random.default_rng(config.seed).choice(rows, FITTED_ROWS, replace=False))
     return Model(
         experiment=experiment,
         vocabulary=Vocabulary(table.names),
         units=table.units,
         requestable=table.requestable,
-        standardizer=Standardizer(len(table.names)).fit(table.values[split == TRAIN], table.names),
+        standardizer=Standardizer(len(table.names)).fit(table.values[rows], table.names),
         network=DensityNetwork(len(table.names), experiment),
         split=split,
         source=table.source,

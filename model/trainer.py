@@ -10,6 +10,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
@@ -98,13 +99,19 @@ class Training:
         network = self.model.network.to(device)
         torch.manual_seed(config.seed + distributed.rank())  # the same weights, but dropout of one's own
 
-        self.values = self.model.standardizer.standardize(torch.from_numpy(table.values)).to(device)  # (N, V)
-        self.requestable = torch.tensor([name in table.requestable for name in table.names], device=device)
-        usable = trainable_rows(self.values, self.requestable).cpu()
+        self.requestable = torch.tensor([name in table.requestable for name in table.names])
+        values = torch.from_numpy(table.values)  # (N, V), in the columns' units, no copy
+        usable = trainable_rows(values, self.requestable)
         self.train_rows, self.val_rows = (
             torch.from_numpy(self.model.split == part).logical_and(usable).nonzero().squeeze(1).to(device)
             for part in (TRAIN, VALIDATION)
         )
+        # A memory map stays on disk and sends the rows of a batch; any other table moves to the device. (mps has no
+        # float64, so there the host standardises.)
+        stays = isinstance(table.values.base, np.memmap) or device.type == "mps"
+        self.values = values if stays else values.to(device)
+        self.model.standardizer.to(self.values.device)
+        self.requestable = self.requestable.to(device)
         if not len(self.train_rows):
             raise ValueError(f"no training row has an observed value among {', '.join(table.requestable)}")
 
@@ -184,8 +191,9 @@ class Training:
 
     def draw(self, rows: Tensor, length: int, generator: torch.Generator) -> Batch:
         """A batch of these rows, (B,), with this many context slots."""
+        values = self.model.standardizer.standardize(self.values[rows.to(self.values.device)])  # (B, V)
         return draw_batch(
-            self.values[rows],
+            values.to(self.device),
             self.requestable,
             length,
             self.steps,

@@ -15,7 +15,8 @@ import pandas as pd
 import pytest
 import torch
 
-from model import Emulator, Table, checkpoint, train
+from model import Emulator, Table, checkpoint, datasets, train
+from model.standardizer import Standardizer
 from model.trainer import Training
 
 ROOT = Path(__file__).parent.parent
@@ -263,6 +264,7 @@ def test_every_row_is_seen_once_an_epoch_and_batches_are_nearly_equal(table, tin
     training = make_training(table, tiny, batch_size=64)
     # Each row's values name it: give every row a distinct complete set.
     training.values = torch.arange(len(training.values), dtype=torch.float32)[:, None].expand(-1, 4).clone()
+    training.model.standardizer = Standardizer(4)
     seen = [batch.target for batch in training._batches(training.train_rows, training.generator)]
     assert torch.equal(torch.cat(seen).sort().values, training.train_rows.sort().values.float())
     assert max(map(len, seen)) - min(map(len, seen)) <= 1
@@ -326,3 +328,17 @@ def test_rows_that_cannot_be_asked_anything_are_left_out(table, tiny):
     values[:50, :3] = np.nan  # only the column that may not be requested is left
     training = make_training(Table(table.names, values, requestable=table.names[:3]), tiny)
     assert not set(training.train_rows.tolist()) & set(range(50))
+
+
+def test_a_memory_map_trains_like_the_table_and_is_not_changed(table, tiny, tmp_path):
+    records = np.empty(len(table), dtype=[(name, np.float32) for name in table.names])
+    for name in table.names:
+        records[name] = table.column(name)
+    np.save(tmp_path / "big.npy", records)
+    before = (tmp_path / "big.npy").read_bytes()
+    mapped = datasets.load(tmp_path / "big.npy", request=list(table.requestable))
+    assert isinstance(mapped.values.base, np.memmap)
+    for name, source in (("mapped", mapped), ("read", table)):
+        train(source, tiny, run=tmp_path / name, device="cpu", progress=False)
+    assert_same_run(tmp_path / "mapped", tmp_path / "read")
+    assert (tmp_path / "big.npy").read_bytes() == before

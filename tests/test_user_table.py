@@ -212,3 +212,37 @@ def test_fits_extension(tmp_path):
         load(tmp_path / "t.fits")
     for key in ("2", "second"):
         np.testing.assert_array_equal(load(tmp_path / "t.fits", key=key).column("x"), [1, 2, 4])
+
+
+def write_records(path, values, names):
+    records = np.empty(len(values), dtype=[(name, np.float32) for name in names])
+    for name, column in zip(names, values.T):
+        records[name] = column
+    np.save(path, records)
+
+
+def test_npy_records_are_mapped_not_read(tmp_path):
+    values = np.random.default_rng(0).normal(size=(100, 3)).astype(np.float32)
+    values[3, 1] = np.nan
+    write_records(tmp_path / "big.npy", values, ["x", "y", "z"])
+    table = load(tmp_path / "big.npy", request=["z"])
+    assert table.names == ("x", "y", "z")
+    assert table.requestable == ("z",)
+    np.testing.assert_array_equal(table.values, values)
+    assert isinstance(table.values.base, np.memmap)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(np.zeros((5, 2), np.float32), "records of float32"), (np.zeros(5, "f8,f8"), "float32")]
+)
+def test_npy_of_another_kind_is_named(tmp_path, content, message):
+    np.save(tmp_path / "big.npy", content)
+    with pytest.raises(ValueError, match=message):
+        load(tmp_path / "big.npy")
+
+
+def test_truncated_npy_is_named(tmp_path):
+    write_records(tmp_path / "big.npy", np.ones((100, 2), np.float32), ["x", "y"])
+    (tmp_path / "big.npy").write_bytes((tmp_path / "big.npy").read_bytes()[:-50])
+    with pytest.raises(ValueError, match=r"big\.npy"):
+        load(tmp_path / "big.npy")

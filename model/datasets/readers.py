@@ -54,6 +54,25 @@ def read_frame(path: Path, key: str | None):
     raise ValueError(f"{path}: unknown kind of file {suffix!r}; known are .csv .parquet .fits .ecsv .vot .h5")
 
 
+def map_npy(path: Path) -> tuple[tuple[str, ...], np.ndarray]:
+    """A .npy file of records as a memory map: names of its fields, and its values (N, V), of which none is read yet.
+
+    Raises:
+        ValueError: If it is damaged or holds anything but records of float32 fields.
+    """
+    try:
+        # Copy on write: torch refuses memory that it may not write to, and the file stays as it is.
+        records = np.load(path, mmap_mode="c", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(f"{path} cannot be read as .npy: {error}") from error
+    names = records.dtype.names
+    if records.ndim != 1 or not names or any(records.dtype[name] != np.float32 for name in names):
+        raise ValueError(
+            f"{path} holds {records.dtype} of shape {records.shape}; needed: records of float32 fields, (N,)"
+        )
+    return names, records.view(np.float32).reshape(len(records), len(names))
+
+
 def _read_csv(path: Path):
     import pandas as pd
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
+CHUNK = 65_536  # rows that are looked at together
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Table:
 
     Args:
         names: Column names, V of them, unique.
-        values: Values in the columns' units, (N, V), float32; NaN = not observed.
+        values: Values in the columns' units, (N, V), float32; NaN = not observed. A memory map is never copied whole.
         errors: One-sigma uncertainties in the same units, (N, V), float32; NaN = unknown. None if none is known.
         units: One unit string per column as astropy writes it ("K", "mag", "dex"); "" for a pure number.
         requestable: The columns the model is trained to answer for; all of them if left out.
@@ -120,14 +121,20 @@ class Table:
         unknown = [name for name in self.requestable if name not in self.names]
         if unknown:
             raise ValueError(f"cannot request {', '.join(unknown)}: the columns are {', '.join(self.names)}")
-        for name, column in zip(self.names, self.values.T):
-            if np.isinf(column).any():
+        observed = np.zeros(len(self.names), dtype=bool)
+        for start in range(0, len(self), CHUNK):  # by rows, as they lie on disk where the table is a memory map
+            rows = self.values[start : start + CHUNK]
+            infinite = np.argwhere(np.isinf(rows))
+            if len(infinite):
+                row, column = infinite[0]
                 raise ValueError(
-                    f"column {name!r} holds an infinite value in row {int(np.isinf(column).argmax())}: "
+                    f"column {self.names[column]!r} holds an infinite value in row {start + row}: "
                     "use NaN for a value that was not observed"
                 )
-            if np.isnan(column).all():
-                raise ValueError(f"column {name!r} has no observed value: leave it out")
+            observed |= ~np.isnan(rows).all(axis=0)
+        if not observed.all():
+            name = self.names[int(observed.argmin())]
+            raise ValueError(f"column {name!r} has no observed value: leave it out")
 
 
 def split_rows(table: Table, seed: int, test_fraction: float, val_fraction: float) -> np.ndarray:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from model.datasets.readers import read_frame
+from model.datasets.readers import map_npy, read_frame
 from model.datasets.table import Table
 from model.vocabulary import Vocabulary
 
@@ -22,9 +22,10 @@ def load(
     request: Sequence[str] | None = None,
     key: str | None = None,
 ) -> Table:
-    """Read a file by its suffix: .csv, .parquet, .fits (.gz), .ecsv, .vot / .votable / .xml, .h5 / .hdf5.
+    """Read a file by its suffix: .csv, .parquet, .fits (.gz), .ecsv, .vot / .votable / .xml, .h5 / .hdf5, .npy.
 
-    Masked and empty entries are missing values (NaN). FITS, ECSV and VOTable files bring their units along.
+    Masked and empty entries are missing values (NaN). FITS, ECSV and VOTable files bring their units along. A .npy file
+    of float32 records is mapped rather than read: for tables larger than memory.
 
     Args:
         path: The file.
@@ -42,6 +43,8 @@ def load(
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}")
+    if path.suffix == ".npy":
+        return _map(path, id_column, columns, request)
     frame, units = read_frame(path, key)
     if len(frame) == 0:
         raise ValueError(f"{path} has no rows")
@@ -59,6 +62,14 @@ def load(
         ids=None if id_column is None else _ids(path, id_column, frame[id_column]),
         source=path.name,
     )
+
+
+def _map(path: Path, id_column: str | None, columns: Sequence[str] | None, request: Sequence[str] | None) -> Table:
+    """A table whose values stay on disk until rows of it are asked for."""
+    if id_column is not None or columns is not None:
+        raise ValueError(f"{path} is mapped as it is: write it with just the columns you want, and no ids")
+    names, values = map_npy(path)
+    return Table(names=names, values=values, requestable=tuple(request or ()), source=path.name)
 
 
 def _choose_columns(path: Path, frame, id_column: str | None, columns: Sequence[str] | None) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from benchmarks.published import PublishedNetwork, prepare_epoch, train_step
 from model import EXPERIMENTS, Table
 from model.checkpoint import write_atomically
 from model.device import describe_hardware
-from model.trainer import Training
+from model.training_loop import Training
 
 RESULTS = Path(__file__).parent / "results" / "training.json"
 COLUMNS, BATCH, CONTEXT = 118, 1024, 64

@@ -180,6 +180,6 @@ EXPERIMENTS = {
         "mixture",
         NetworkConfig(embedding_dim=64, dropout=0.0),
         HeadConfig(head_layers=3),
-        TrainingConfig(batch_size=256, epochs=100, cycles=1, learning_rate=2e-3, noise_draws=4),
+        TrainingConfig(batch_size=512, epochs=160, cycles=1, learning_rate=2e-3, noise_draws=4),
     ),
 }

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 
 def local_device() -> torch.device | None:
@@ -55,7 +56,17 @@ def sum_over_processes(x: Tensor) -> Tensor:
     return x
 
 
+def keep_gradients(network: nn.Module, until: bool) -> AbstractContextManager:
+    """Let gradients add up in this process alone, until they are to be averaged over all."""
+    return nullcontext() if until or not isinstance(network, DistributedDataParallel) else network.no_sync()
+
+
 def wait_for_all():
     """Return when every process has come here."""
     if dist.is_initialized():
         dist.barrier()
+
+
+def data_parallel(network: nn.Module) -> nn.Module:
+    """The network, made to average its gradients over the processes where there are several."""
+    return DistributedDataParallel(network) if world_size() > 1 else network

@@ -1,28 +1,19 @@
-"""Training: split, step, validate, log, checkpoint, resume.
-
-B batch, V kinds of data, N rows.
-"""
+"""The door to training: a table and an experiment in, a trained emulator out."""
 
 from __future__ import annotations
 
-import math
-import time
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch import Tensor
-from torch.nn.parallel import DistributedDataParallel
-from tqdm import tqdm
 
-from model import checkpoint, distributed, run_log, training_state
-from model.batching import Batch, draw_batch, trainable_rows
+from model import checkpoint, distributed, run_log
 from model.config import Experiment
-from model.datasets import TRAIN, VALIDATION, Table
+from model.datasets import Table
 from model.device import pick_device
 from model.emulator import Emulator
-from model.initial import column_order, continue_from, make_model
+from model.initial import column_order, continue_from
+from model.training_loop import Training
 
 
 def train(
@@ -79,180 +70,6 @@ def train(
         if run is not None and distributed.rank() == 0:
             run_log.write_summary(run, training.model, training.history, training.seconds, device, command)
     return Emulator(training.model, device)
-
-
-class Training:
-    """One run in progress: what changes from step to step, and how.
-
-    Args:
-        table: The rows.
-        experiment: Sizes and procedure.
-        run: Run folder, or None.
-        device: Where to train.
-    """
-
-    def __init__(self, table: Table, experiment: Experiment, run: Path | None, device: torch.device):
-        self.config = config = experiment.training
-        self.run, self.device = run, device
-        torch.manual_seed(config.seed)
-        self.model = make_model(table, experiment)
-        network = self.model.network.to(device)
-        torch.manual_seed(config.seed + distributed.rank())  # the same weights, but dropout of one's own
-
-        self.requestable = torch.tensor([name in table.requestable for name in table.names])
-        values = torch.from_numpy(table.values)  # (N, V), in the columns' units, no copy
-        usable = trainable_rows(values, self.requestable)
-        self.train_rows, self.val_rows = (
-            torch.from_numpy(self.model.split == part).logical_and(usable).nonzero().squeeze(1).to(device)
-            for part in (TRAIN, VALIDATION)
-        )
-        # A memory map stays on disk and sends the rows of a batch; any other table moves to the device. (mps has no
-        # float64, so there the host standardises.)
-        stays = isinstance(table.values.base, np.memmap) or device.type == "mps"
-        self.values = values if stays else values.to(device)
-        self.model.standardizer.to(self.values.device)
-        self.requestable = self.requestable.to(device)
-        if not len(self.train_rows):
-            raise ValueError(f"no training row has an observed value among {', '.join(table.requestable)}")
-
-        self.steps = experiment.head.diffusion_steps
-        self.max_context = min(config.max_context or len(table.names), len(table.names))
-        self.optimizer = torch.optim.AdamW(
-            network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
-        )
-        self.scheduler = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(
-            self.optimizer, T_0=config.epochs // config.cycles, eta_min=config.min_learning_rate
-        )
-        self.generator = torch.Generator(device).manual_seed(config.seed)
-        self.loss = DistributedDataParallel(network) if distributed.world_size() > 1 else network
-        if config.compile:
-            self.loss = torch.compile(self.loss, dynamic=True)
-        self.history: list[dict] = []  # one entry an epoch, the columns of training_metrics.csv
-        self.seconds = 0.0
-
-    def fit(self, progress: bool):
-        """Train from the epoch reached so far to the last one."""
-        config, start, before = self.config, time.perf_counter(), self.seconds
-        with tqdm(total=config.epochs, initial=len(self.history), unit="epoch", disable=not progress) as bar:
-            while len(self.history) < config.epochs:
-                self._epoch()
-                self.seconds = before + time.perf_counter() - start
-                done = len(self.history)
-                if done % config.checkpoint_every == 0 or done == config.epochs:
-                    self.save()
-                rate = len(self.train_rows) * done / self.seconds
-                bar.set_postfix(loss=f"{self.history[-1]['loss']:.4f}", rows_per_s=f"{rate:.0f}", refresh=False)
-                bar.update()
-        self.model.network.eval()
-
-    def _epoch(self):
-        learning_rate = self.scheduler.get_last_lr()[0]
-        self.model.network.train()
-        # Losses stay on the device until the epoch is over, so that the host never waits for a step.
-        losses = torch.stack([self.step(batch) for batch in self._batches(self.train_rows, self.generator)])
-        losses = distributed.sum_over_processes(losses)
-        self._require_finite(losses, "training")
-        self.scheduler.step()
-        entry = (len(self.history) + 1, learning_rate, losses.mean().item(), self._validate())
-        self.history.append(dict(zip(run_log.METRICS, entry)))
-        if self._writes:
-            run_log.append_metrics(self.run, self.history[-1])
-
-    def step(self, batch: Batch) -> Tensor:
-        """One optimiser step on this process's share of a batch; returns its share of the batch's mean loss."""
-        share = Batch(*map(distributed.share, batch))
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-            loss = self.loss(share).sum() / len(batch.target)
-        self.optimizer.zero_grad()
-        # Gradients are averaged over the processes, but this loss is a share of a sum.
-        (loss * distributed.world_size()).backward()
-        self.optimizer.step()
-        return loss.detach()
-
-    @torch.no_grad()
-    def _validate(self) -> float:
-        """Mean loss over the validation rows, each epoch with the same contexts, requests and noise."""
-        if not len(self.val_rows):
-            return math.nan
-        self.model.network.eval()
-        generator = torch.Generator(self.device).manual_seed(self.config.seed + 1)
-        losses = torch.cat([self.model.network(batch) for batch in self._batches(self.val_rows, generator)])
-        self._require_finite(losses, "validation")
-        return losses.mean().item()
-
-    def _batches(self, rows: Tensor, generator: torch.Generator):
-        """All rows once, shuffled, in batches of nearly equal size (no remainder), each with its own context length."""
-        order = rows[torch.randperm(len(rows), generator=generator, device=self.device)]
-        batches = order.tensor_split(math.ceil(len(rows) / self.config.batch_size))
-        shape = (len(batches),)
-        lengths = torch.randint(self.max_context + 1, shape, generator=generator, device=self.device).tolist()
-        for batch, length in zip(batches, lengths):
-            yield self.draw(batch, length, generator)
-
-    def draw(self, rows: Tensor, length: int, generator: torch.Generator) -> Batch:
-        """A batch of these rows, (B,), with this many context slots."""
-        values = self.model.standardizer.standardize(self.values[rows.to(self.values.device)])  # (B, V)
-        return draw_batch(
-            values.to(self.device),
-            self.requestable,
-            length,
-            self.steps,
-            generator,
-            noise_draws=self.config.noise_draws,
-            observed_only=self.config.context_draw == "observed",
-        )
-
-    def _require_finite(self, losses: Tensor, what: str):
-        bad = (~losses.isfinite()).nonzero()
-        if len(bad):
-            kept = "" if self.run is None else f" The last good checkpoint is in {self.run}."
-            raise FloatingPointError(
-                f"the {what} loss is {losses[bad[0, 0]].item()} in epoch {len(self.history) + 1}, "
-                f"step {bad[0, 0].item() + 1}: try a smaller learning_rate.{kept}"
-            )
-
-    @property
-    def _writes(self) -> bool:
-        return self.run is not None and distributed.rank() == 0
-
-    def open_run(self):
-        """Make the run folder, if there is to be one, with all it takes to resume before the first step."""
-        if self._writes:
-            with checkpoint.new_run(self.run) as folder:
-                checkpoint.save_config(folder, self.model)
-                run_log.write_system_info(folder, self.device)
-                run_log.write_metrics(folder, self.history)
-                self._save_state(folder)
-
-    def save(self):
-        """Write a checkpoint: the state to resume from, then the model to ask."""
-        if self._writes:
-            self._save_state(self.run)
-            checkpoint.save_model(self.run, self.model)
-
-    def restore(self):
-        """Go back to the newest good state of the run."""
-        tensors, facts = checkpoint.load_state(self.run)
-        training_state.unpack(tensors, facts, *self._changing)
-        self.history, self.seconds = facts["history"], facts["seconds"]
-        distributed.wait_for_all()  # before a process writes what another one still reads
-        if self._writes:
-            run_log.write_metrics(self.run, self.history)
-
-    def _save_state(self, folder: Path):
-        tensors, facts = training_state.pack(*self._changing)
-        facts |= {"history": self.history, "seconds": self.seconds}
-        checkpoint.save_state(folder, len(self.history), tensors, facts)
-
-    @property
-    def _writes(self) -> bool:
-        return self.run is not None and distributed.rank() == 0
-
-    @property
-    def _changing(self) -> tuple:
-        """What changes while the run goes on, for `training_state`."""
-        model = self.model
-        return model.network, model.standardizer, self.optimizer, self.scheduler, self.generator
 
 
 def _resumable_columns(run: Path | None, table: Table, experiment: Experiment) -> tuple[str, ...]:

@@ -12,6 +12,20 @@ from torch import Tensor, nn
 from model.config import NetworkConfig
 
 
+def dropout(x: Tensor, p: float) -> Tensor:
+    """Zero a share p of x at random and scale up the rest; on a CPU several times faster than torch's.
+
+    There torch draws each element's fate by itself, which costs as much as the layer's matrix products. Here 64 random
+    bits decide on four elements; p is met to 1 / 65536.
+    """
+    if x.device.type != "cpu":
+        return F.dropout(x, p)
+    dropped = round(p * 2**16)
+    bits = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)  # all values of 64 bits
+    keep = bits.view(torch.int16)[: x.numel()].view(x.shape) >= dropped - 2**15
+    return x * keep.to(x.dtype).mul_(1 / (1 - dropped / 2**16))
+
+
 class EncoderLayer(nn.Module):
     """PyTorch's post-norm encoder layer, which can be asked for its first slots only.
 
@@ -70,7 +84,7 @@ class EncoderLayer(nn.Module):
         return self.linear2(self._drop(self.activation(self.linear1(x))))
 
     def _drop(self, x: Tensor) -> Tensor:
-        return F.dropout(x, self.dropout, self.training)
+        return dropout(x, self.dropout) if self.training and self.dropout else x
 
 
 class Encoder(nn.Module):

@@ -12,6 +12,7 @@ from model.config import EXPERIMENTS
 from model.ddpm import draw_noise
 from model.emulator import Emulator
 from model.network import DensityNetwork
+from model.transformer import EncoderLayer, dropout
 
 
 def make_batch(n_columns: int, length: int, padded_to: int | None = None, seed=3, dtype=torch.float64) -> Batch:
@@ -162,3 +163,23 @@ def test_converted_checkpoint_answers(real_data, tmp_path, monkeypatch, capsys):
 def test_a_folder_that_is_not_the_authors_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"config\.json"):
         read(tmp_path)
+
+
+def test_dropout_drops_the_right_share_and_keeps_the_mean():
+    n = 400_000
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        x = torch.ones(n + 1, requires_grad=True)  # no multiple of four
+        y = dropout(x, 0.2)
+        other = dropout(x, 0.2)
+    share = (y == 0).float().mean().item()
+    assert abs(share - 0.2) < 4 * np.sqrt(0.16 / n)
+    assert y.max().item() == pytest.approx(1.25, rel=1e-4)
+    assert not torch.equal(y, other)
+    assert abs(np.corrcoef((y == 0)[:-1].numpy(), (y == 0)[1:].numpy())[0, 1]) < 4 / np.sqrt(n)
+    y.sum().backward()
+    assert torch.equal(x.grad, y.detach())  # the gradient passes where the value did
+    with torch.random.fork_rng():
+        layer = EncoderLayer(EXPERIMENTS["california_housing"].network).eval()
+    hidden, attend = torch.ones(2, 3, 32), torch.ones(2, 1, 1, 3, dtype=torch.bool)
+    assert torch.equal(layer(hidden, attend), layer(hidden, attend))  # none in evaluation

@@ -15,9 +15,9 @@ import pandas as pd
 import pytest
 import torch
 
-from model import Emulator, Table, checkpoint, datasets, train
+from model import Emulator, Table, checkpoint, datasets, train, training_loop
 from model.standardizer import Standardizer
-from model.trainer import Training
+from model.training_loop import Training
 
 ROOT = Path(__file__).parent.parent
 TINY = [
@@ -342,3 +342,34 @@ def test_a_memory_map_trains_like_the_table_and_is_not_changed(table, tiny, tmp_
         train(source, tiny, run=tmp_path / name, device="cpu", progress=False)
     assert_same_run(tmp_path / "mapped", tmp_path / "read")
     assert (tmp_path / "big.npy").read_bytes() == before
+
+
+def test_a_step_in_parts_is_the_step_of_the_whole_batch(table, tiny, monkeypatch):
+    weights = []
+    for tokens in (10**9, 20):
+        monkeypatch.setitem(training_loop.TOKENS_AT_ONCE, "cpu", tokens)
+        training = make_training(table, tiny, dropout=0.0)
+        batch = training.draw(training.train_rows[:50], 3, training.generator)
+        assert len(list(training_loop._in_parts(batch, tokens))) == (1 if tokens == 10**9 else 10)
+        loss = training.step(batch)
+        gradients = {name: p.grad.clone() for name, p in training.model.network.named_parameters()}
+        weights.append((loss, gradients))
+    (loss, whole), (other, parts) = weights
+    torch.testing.assert_close(loss, other)
+    for name, gradient in whole.items():
+        torch.testing.assert_close(parts[name], gradient, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_bf16_trains_and_answers_are_fp32(table, tiny):
+    emulator = train(table, tiny, device="cpu", progress=False, precision="bf16")
+    assert {p.dtype for p in emulator.model.network.parameters()} == {torch.float32}
+    assert np.isfinite(emulator.conditional("a").rvs(10, seed=0)).all()
+
+
+def test_contexts_of_observed_columns_have_no_gaps(table, tiny):
+    training = make_training(table, tiny, context_draw="observed")
+    rows = training.train_rows
+    observed = (~training.values[rows].isnan()).sum(1)
+    for length in (1, 3, 4):
+        filled = (training.draw(rows, length, training.generator).token > 0).sum(1)
+        assert torch.equal(filled, observed.clamp(max=length))

@@ -137,9 +137,9 @@ def _covariances(sds: Sequence[Sequence[float]], correlations: Sequence[Sequence
 # both dwarfs and giants reach. Component three bends the other relations.
 MIXTURE = GaussianMixture(
     weights=[0.45, 0.35, 0.20],
-    means=[[-2.0, -1.0, 0.0, 1.0], [2.0, 0.5, 0.3, -1.0], [0.5, 2.0, -2.0, 0.0]],
+    means=[[-1.4, -0.6, 0.0, 0.6], [1.4, 0.3, 0.3, -0.6], [0.4, 1.2, -1.2, 0.0]],
     covariances=_covariances(
-        sds=[[0.6, 0.8, 0.9, 0.7], [0.8, 1.0, 0.7, 0.6], [1.0, 0.6, 0.8, 1.1]],
+        sds=[[0.6, 0.9, 0.9, 0.9], [0.7, 1.0, 0.8, 0.8], [1.0, 0.8, 0.9, 1.1]],
         # ab, ac, ad, bc, bd, cd
         correlations=[
             [0.6, 0.3, -0.2, 0.4, 0.0, 0.3],

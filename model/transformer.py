@@ -26,6 +26,24 @@ def dropout(x: Tensor, p: float) -> Tensor:
     return x * keep.to(x.dtype).mul_(1 / (1 - dropped / 2**16))
 
 
+def attention(q: Tensor, k: Tensor, v: Tensor, attend: Tensor, p: float) -> Tensor:
+    """Scaled dot-product attention with dropout of the weights.
+
+    Args:
+        q, k, v: Queries (B, H, R, D / H), keys and values (B, H, S, D / H).
+        attend: True where a slot takes part, (B, 1, 1, S).
+        p: Dropout probability.
+
+    Returns:
+        (B, H, R, D / H).
+    """
+    if p == 0 or q.device.type != "cpu":
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=attend, dropout_p=p)
+    # With dropout torch has no fast way on the CPU; written out, it is faster with the dropout above.
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)  # (B, H, R, S)
+    return dropout(scores.masked_fill(~attend, -torch.inf).softmax(-1), p) @ v
+
+
 class EncoderLayer(nn.Module):
     """PyTorch's post-norm encoder layer, which can be asked for its first slots only.
 
@@ -76,8 +94,7 @@ class EncoderLayer(nn.Module):
             q = F.linear(read, self.qkv.weight[:dim], self.qkv.bias[:dim])  # (B, R, D)
             k, v = F.linear(x, self.qkv.weight[dim:], self.qkv.bias[dim:]).chunk(2, dim=-1)  # (B, S, D)
         q, k, v = (y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in (q, k, v))  # (B, H, R or S, D / H)
-        dropout = self.dropout if self.training else 0.0
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=attend, dropout_p=dropout)  # (B, H, R, D / H)
+        y = attention(q, k, v, attend, self.dropout if self.training else 0.0)  # (B, H, R, D / H)
         return self.out(y.transpose(1, 2).flatten(2))  # (B, R, D)
 
     def _feed_forward(self, x: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from model.config import EXPERIMENTS
 from model.ddpm import draw_noise
 from model.emulator import Emulator
 from model.network import DensityNetwork
-from model.transformer import EncoderLayer, dropout
+from model.transformer import EncoderLayer, attention, dropout
 
 
 def make_batch(n_columns: int, length: int, padded_to: int | None = None, seed=3, dtype=torch.float64) -> Batch:
@@ -183,3 +183,17 @@ def test_dropout_drops_the_right_share_and_keeps_the_mean():
         layer = EncoderLayer(EXPERIMENTS["california_housing"].network).eval()
     hidden, attend = torch.ones(2, 3, 32), torch.ones(2, 1, 1, 3, dtype=torch.bool)
     assert torch.equal(layer(hidden, attend), layer(hidden, attend))  # none in evaluation
+
+
+def test_attention_written_out_is_torchs():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        q, k, v = torch.randn(4, 2, 1, 8), torch.randn(4, 2, 5, 8), torch.randn(4, 2, 5, 8)
+        attend = torch.rand(4, 1, 1, 5) < 0.6
+        attend[..., 0] = True  # the request always takes part
+        written_out = attention(q, k, v, attend, 1e-6)  # rounds to no dropout at all
+        torch.testing.assert_close(written_out, attention(q, k, v, attend, 0.0))
+        dropped = torch.stack([attention(q, k, v, attend, 0.5) for _ in range(4000)])
+    # Dropout keeps the mean of what it drops from.
+    error = dropped.mean(0) - written_out
+    assert (error.abs() < 5 * dropped.std(0) / 4000**0.5 + 1e-4).all()

@@ -39,4 +39,4 @@ bench-resume: venv  ## kill a training at random instants and resume it
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.resume
 
 clean:
-	rm -rf .venv runs
+	rm -rf .venv build

@@ -63,13 +63,16 @@ def make_experiment(arguments: argparse.Namespace) -> Experiment:
     """The experiment named on the command line with its fields overridden; a resumed run brings its own fields."""
     overrides = {field.name: getattr(arguments, field.name) for _, field in flat_fields() if field.name in arguments}
     if arguments.resume:
-        experiment, *_ = load_plan(run_folder(arguments))
+        experiment = load_plan(run_folder(arguments)).experiment
     elif arguments.table in EXPERIMENTS:
         experiment = EXPERIMENTS[arguments.table]
+    elif arguments.table in datasets.LOADERS:
+        names = [name for name, experiment in EXPERIMENTS.items() if experiment.dataset == arguments.table]
+        raise ValueError(f"{arguments.table!r} is a data set; the experiment on it is {' or '.join(names)}")
     else:
         experiment = Experiment(Path(arguments.table).stem, arguments.table)
     if arguments.init_from is not None:
-        trained, *_ = load_plan(arguments.init_from)
+        trained = load_plan(arguments.init_from).experiment
         experiment = replace(experiment, network=trained.network, head=trained.head)
     return experiment.override(**overrides)
 
@@ -135,10 +138,11 @@ def main():
             experiment,
             run=run,
             resume=arguments.resume,
+            init_from=arguments.init_from,
             device=arguments.device,
             command=command,
         )
-    except (ValueError, KeyError, TypeError, OSError, FloatingPointError) as error:
+    except (ValueError, KeyError, TypeError, OSError, FloatingPointError, RuntimeError) as error:
         text = error.args[0] if isinstance(error, KeyError) else error
         sys.exit(f"training.py: error: {text}")
     print(f"trained: {run}; ask it with Emulator.load({str(run)!r})")

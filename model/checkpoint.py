@@ -15,12 +15,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import safetensors
@@ -71,22 +72,23 @@ def new_run(run: Path) -> Iterator[Path]:
     Raises:
         FileExistsError: If the run folder exists and is not empty; nothing is written then.
     """
+    if run.exists() and not run.is_dir():
+        raise FileExistsError(f"{run} is a file: the run needs a folder of its own")
     if run.exists() and any(run.iterdir()):
         raise FileExistsError(f"{run} already holds a run: continue it with --resume, or choose another folder")
-    part = run.with_name(run.name + ".tmp")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
+    run.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{run.name}.", dir=run.parent) as folder:
+        part = Path(folder) / run.name
+        part.mkdir()
         yield part
         os.replace(part, run)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
-def save_config(run: Path, model: Model):
-    """Write all that is known before the first step."""
+def save_config(run: Path, model: Model, command: str = ""):
+    """Write all that is known before the first step, and the command line that started the run."""
     config = {
         "format": FORMAT,
+        "command": command,
         "experiment": model.experiment.to_dict(),
         "columns": model.vocabulary.names,
         "units": model.units,
@@ -117,7 +119,7 @@ def load_model(run: str | Path) -> Model:
     if not (run / "model.safetensors").exists():
         raise FileNotFoundError(f"{run} holds no model.safetensors: its training wrote no checkpoint yet")
     tensors, _ = load_tensors(run / "model.safetensors")
-    experiment = Experiment.from_dict(config["experiment"])
+    experiment = _experiment(run, config)
     n_columns = len(config["columns"])
     with torch.random.fork_rng(devices=[]):  # initial weights are drawn only to be overwritten
         network, standardizer = DensityNetwork(n_columns, experiment), Standardizer(n_columns)
@@ -136,10 +138,26 @@ def load_model(run: str | Path) -> Model:
     )
 
 
-def load_plan(run: Path) -> tuple[Experiment, tuple[str, ...], str]:
-    """The experiment of a run, its columns in order, and the fingerprint of its table; errors as `load_model`."""
+class Plan(NamedTuple):
+    """What a run set out to do, as its config says."""
+
+    experiment: Experiment
+    columns: tuple[str, ...]
+    requestable: tuple[str, ...]
+    fingerprint: str
+    command: str
+
+
+def load_plan(run: Path) -> Plan:
+    """The plan of a run; errors as `load_model`."""
     config = _load_config(run)
-    return Experiment.from_dict(config["experiment"]), tuple(config["columns"]), config["fingerprint"]
+    return Plan(
+        experiment=_experiment(run, config),
+        columns=tuple(config["columns"]),
+        requestable=tuple(config["requestable"]),
+        fingerprint=config["fingerprint"],
+        command=config.get("command", ""),
+    )
 
 
 def save_state(run: Path, epoch: int, tensors: dict[str, Tensor], facts: dict):
@@ -220,9 +238,17 @@ def _load_config(run: Path) -> dict:
         config = json.loads(path.read_text())
     except ValueError as error:
         raise ValueError(f"{path} is damaged or incomplete ({error})") from error
-    if config.get("format") != FORMAT:
-        raise ValueError(f"{path} has format {config.get('format')!r}; this version reads format {FORMAT}")
+    found = config.get("format") if isinstance(config, dict) else None
+    if found != FORMAT:
+        raise ValueError(f"{path} has format {found!r}; this version reads format {FORMAT}")
     return config
+
+
+def _experiment(run: Path, config: dict) -> Experiment:
+    try:
+        return Experiment.from_dict(config["experiment"])
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{run / 'config.json'} was written by another version: {error}") from error
 
 
 def _checksum(tensors: dict[str, Tensor], text: str) -> str:

@@ -58,6 +58,7 @@ def sum_over_processes(x: Tensor) -> Tensor:
 
 def keep_gradients(network: nn.Module, until: bool) -> AbstractContextManager:
     """Let gradients add up in this process alone, until they are to be averaged over all."""
+    network = getattr(network, "_orig_mod", network)  # what torch.compile wraps
     return nullcontext() if until or not isinstance(network, DistributedDataParallel) else network.no_sync()
 
 

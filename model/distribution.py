@@ -19,6 +19,9 @@ from model.checkpoint import Model
 # seed gives the same samples.
 BLOCK = {"cpu": 4096, "cuda": 131_072, "mps": 131_072}
 
+# Context slots that are encoded at a time: their hidden states are the largest things in memory.
+TOKENS = {"cpu": 16_384, "cuda": 524_288, "mps": 524_288}
+
 
 class Conditional:
     """The density of one column given, in each of N rows, the values of others.
@@ -59,6 +62,8 @@ class Conditional:
 
     def interval(self, confidence: float, samples: int = 1000, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Ends of the central interval that holds this probability, two arrays (N,)."""
+        if not 0 <= confidence <= 1:
+            raise ValueError(f"confidence must lie in [0, 1], not {confidence}")
         low, high = self.ppf([0.5 - confidence / 2, 0.5 + confidence / 2], samples, seed).T
         return low, high
 
@@ -151,7 +156,9 @@ def encode(model: Model, device: torch.device, column: str, values: Tensor) -> T
     values = values[:, given].to(device)  # (N, L)
     token = torch.where(values.isnan(), 0, (given + 1).to(device))
     request = torch.full((len(values),), model.vocabulary.token(column), device=device)
-    return model.network.encode(token, values.nan_to_num(0.0), request)
+    rows = max(1, TOKENS[device.type] // (1 + len(given)))
+    parts = zip(token.split(rows), values.nan_to_num(0.0).split(rows), request.split(rows))
+    return torch.cat([model.network.encode(*part) for part in parts])
 
 
 def _blocks(n: int, size: int, block: int) -> Iterator[tuple[slice, slice]]:

@@ -13,6 +13,8 @@ from model.columns import read_given, read_request
 from model.device import pick_device
 from model.distribution import Conditional, Joint
 
+ABSURD = 1e6  # scales from the median: a sentinel such as 1e20, on which the network would overflow
+
 
 class Emulator:
     """A trained density emulator of a table.
@@ -106,7 +108,7 @@ class Emulator:
         import pandas as pd
 
         values = self._read(given)
-        frame = pd.DataFrame(index=given.index if isinstance(given, pd.DataFrame) else None)
+        frame = pd.DataFrame(index=given.index if isinstance(given, pd.DataFrame) else range(len(values)))
         for column in read_request(request):
             self._check_request(column)
             density = Conditional(self.model, self.device, column, self._standardize(values))
@@ -121,14 +123,25 @@ class Emulator:
         return read_given(given, self.model.vocabulary, self.model.units)  # (N, V)
 
     def _standardize(self, values: np.ndarray) -> torch.Tensor:
-        return self.model.standardizer.standardize(torch.from_numpy(values))
+        z = self.model.standardizer.standardize(torch.from_numpy(values))
+        absurd = (z.abs() > ABSURD).nonzero()
+        if len(absurd):
+            row, column = absurd[0].tolist()
+            raise ValueError(
+                f"column {self.columns[column]!r}, row {row}: {values[row, column]:g} is over a million scales from "
+                "the training rows' median; use NaN for a value that was not observed"
+            )
+        return z
 
     def _outside(self, values: np.ndarray) -> list[str]:
         low, high = self.model.standardizer.minimum.numpy(), self.model.standardizer.maximum.numpy()
+        values = values.astype(np.float32)  # as the training rows were
         outside = (values < low) | (values > high)  # NaN is in no range and outside none
         return [", ".join(np.array(self.columns)[row]) for row in outside]
 
     def _check_request(self, column: str):
+        if not isinstance(column, str):
+            raise TypeError(f"one column's name is needed, not {column!r}; joint() takes several")
         self.model.vocabulary.token(column)
         if column not in self.requestable:
             raise KeyError(

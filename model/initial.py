@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from model.checkpoint import Model
@@ -58,15 +60,22 @@ def continue_from(trained: Model, model: Model):
     Raises:
         ValueError: If the networks differ in more than their columns.
     """
-    for part in ("network", "head"):
-        if getattr(trained.experiment, part) != getattr(model.experiment, part):
-            raise ValueError(
-                f"the trained model has other sizes: {getattr(trained.experiment, part)}, not "
-                f"{getattr(model.experiment, part)}"
-            )
-    for old, new in ((trained.network, model.network), (trained.standardizer, model.standardizer)):
-        new_state = new.state_dict()
-        for name, tensor in old.state_dict().items():
+    old, new = (replace(m.experiment.network, dropout=0.0) for m in (trained, model))  # dropout has no weights
+    if old != new or trained.experiment.head != model.experiment.head:
+        raise ValueError(
+            f"the trained model has other sizes: {old}, {trained.experiment.head}, not {new}, {model.experiment.head}"
+        )
+    known = len(trained.units)
+    if trained.units != model.units[:known]:
+        raise ValueError(f"the trained model has units {trained.units}; the table has {model.units[:known]}")
+    scales = model.standardizer.state_dict()
+    low, high = scales["minimum"][:known].clone(), scales["maximum"][:known].clone()
+    for trained_part, part in ((trained.network, model.network), (trained.standardizer, model.standardizer)):
+        state = part.state_dict()
+        for name, tensor in trained_part.state_dict().items():
             # Tables of columns are longer in the new model; everything else has the same shape.
-            new_state[name][tuple(slice(n) for n in tensor.shape)] = tensor
-        new.load_state_dict(new_state)
+            state[name][tuple(slice(n) for n in tensor.shape)] = tensor
+        part.load_state_dict(state)
+    # The new rows are trained on too.
+    scales["minimum"][:known] = scales["minimum"][:known].minimum(low)
+    scales["maximum"][:known] = scales["maximum"][:known].maximum(high)

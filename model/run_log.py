@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import time
 from pathlib import Path
 
@@ -50,6 +51,6 @@ def write_summary(run: Path, model: Model, history: list[dict], seconds: float, 
         "rows": {name: int((model.split == part).sum()) for name, part in names.items()},
         "parameters": parameters,
         "parameters_of_head": head,
-        **history[-1],
+        **{name: value if math.isfinite(value) else None for name, value in history[-1].items()},
     }
     write_atomically(run / "metrics.json", json.dumps(summary, indent=1).encode())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -55,7 +55,8 @@ def train(
     run = None if run is None else Path(run)
     trained = None if init_from is None else checkpoint.load_model(init_from)
     if resume:
-        table = table.select(_resumable_columns(run, table, experiment))
+        plan = _check_plan(run, table, experiment)
+        table, command = replace(table.select(plan.columns), requestable=plan.requestable), plan.command
     elif trained is not None:
         table = table.select(column_order(trained, table))
     device = pick_device(device or distributed.local_device())
@@ -65,23 +66,23 @@ def train(
         training = Training(table, experiment, run, device)
         if trained is not None and not resume:
             continue_from(trained, training.model)
-        training.restore() if resume else training.open_run()
+        training.restore() if resume else training.open_run(command)
         training.fit(progress and distributed.rank() == 0)
         if run is not None and distributed.rank() == 0:
             run_log.write_summary(run, training.model, training.history, training.seconds, device, command)
     return Emulator(training.model, device)
 
 
-def _resumable_columns(run: Path | None, table: Table, experiment: Experiment) -> tuple[str, ...]:
-    """The columns of the run in its order, if it is this experiment on this table."""
+def _check_plan(run: Path | None, table: Table, experiment: Experiment) -> checkpoint.Plan:
+    """The plan of the run to resume, if it is this experiment on this table."""
     if run is None:
         raise ValueError("resume needs the run folder to continue")
-    saved, columns, fingerprint = checkpoint.load_plan(run)
+    plan = checkpoint.load_plan(run)
     for part in ("network", "head", "training"):
-        was, now = asdict(getattr(saved, part)), asdict(getattr(experiment, part))
+        was, now = asdict(getattr(plan.experiment, part)), asdict(getattr(experiment, part))
         for name in was:
             if was[name] != now[name]:
                 raise ValueError(f"{run} was started with {name} = {was[name]}, not {now[name]}: it cannot change")
-    if set(columns) != set(table.names) or table.select(columns).fingerprint() != fingerprint:
+    if set(plan.columns) != set(table.names) or table.select(plan.columns).fingerprint() != plan.fingerprint:
         raise ValueError(f"{run} was started with another table than this one: its split would not be the same")
-    return columns
+    return plan

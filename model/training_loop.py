@@ -97,6 +97,7 @@ class Training:
         losses = torch.stack([self.step(batch) for batch in self._batches(self.train_rows, self.generator)])
         losses = distributed.sum_over_processes(losses)
         self._require_finite(losses, "training")
+        self._require_finite_weights()
         self.scheduler.step()
         entry = (len(self.history) + 1, learning_rate, losses.mean().item(), self._validate())
         self.history.append(dict(zip(run_log.METRICS, entry)))
@@ -153,24 +154,36 @@ class Training:
             observed_only=self.config.context_draw == "observed",
         )
 
+    def _require_finite_weights(self):
+        """Refuse an epoch whose last update was not finite: its loss would show that only after a checkpoint."""
+        finite = torch.stack([p.detach().isfinite().all() for p in self.model.network.parameters()])
+        if not finite.all():
+            raise FloatingPointError(
+                f"weights are not finite after the last step of epoch {len(self.history) + 1}: "
+                f"try a smaller learning_rate.{self._kept}"
+            )
+
     def _require_finite(self, losses: Tensor, what: str):
         bad = (~losses.isfinite()).nonzero()
         if len(bad):
-            kept = "" if self.run is None else f" The last good checkpoint is in {self.run}."
             raise FloatingPointError(
                 f"the {what} loss is {losses[bad[0, 0]].item()} in epoch {len(self.history) + 1}, "
-                f"step {bad[0, 0].item() + 1}: try a smaller learning_rate.{kept}"
+                f"step {bad[0, 0].item() + 1}: try a smaller learning_rate.{self._kept}"
             )
+
+    @property
+    def _kept(self) -> str:
+        return "" if self.run is None else f" The last good checkpoint is in {self.run}."
 
     @property
     def _writes(self) -> bool:
         return self.run is not None and distributed.rank() == 0
 
-    def open_run(self):
+    def open_run(self, command: str = ""):
         """Make the run folder, if there is to be one, with all it takes to resume before the first step."""
         if self._writes:
             with checkpoint.new_run(self.run) as folder:
-                checkpoint.save_config(folder, self.model)
+                checkpoint.save_config(folder, self.model, command)
                 run_log.write_system_info(folder, self.device)
                 run_log.write_metrics(folder, self.history)
                 self._save_state(folder)
@@ -187,17 +200,17 @@ class Training:
         training_state.unpack(tensors, facts, *self._changing)
         self.history, self.seconds = facts["history"], facts["seconds"]
         distributed.wait_for_all()  # before a process writes what another one still reads
+        if distributed.rank() > 0:  # the state is that of process 0, and dropout is each one's own
+            torch.manual_seed(hash((self.config.seed, distributed.rank(), len(self.history))))
         if self._writes:
             run_log.write_metrics(self.run, self.history)
+            if self.history:  # the kill may have come between the state and the model
+                checkpoint.save_model(self.run, self.model)
 
     def _save_state(self, folder: Path):
         tensors, facts = training_state.pack(*self._changing)
         facts |= {"history": self.history, "seconds": self.seconds}
         checkpoint.save_state(folder, len(self.history), tensors, facts)
-
-    @property
-    def _writes(self) -> bool:
-        return self.run is not None and distributed.rank() == 0
 
     @property
     def _changing(self) -> tuple:

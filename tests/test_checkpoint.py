@@ -62,6 +62,16 @@ def test_a_later_format_is_refused(run):
         checkpoint.load_model(run)
 
 
+def test_a_config_of_another_version_is_refused(run):
+    path = run / "config.json"
+    path.write_text(path.read_text().replace('"head_width"', '"width_of_head"'))
+    with pytest.raises(ValueError, match="another version"):
+        checkpoint.load_model(run)
+    path.write_text("[]")
+    with pytest.raises(ValueError, match="format None"):
+        checkpoint.load_model(run)
+
+
 def test_folders_without_a_run_or_without_weights_are_named(run, tmp_path):
     with pytest.raises(FileNotFoundError, match="not a run folder"):
         checkpoint.load_model(tmp_path)

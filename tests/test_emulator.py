@@ -156,6 +156,8 @@ def test_summary(emulator):
         (lambda e: e.joint(["a", "a"]), ValueError, "once"),
         (lambda e: e.conditional("a").ppf(1.5), ValueError, r"\[0, 1\]"),
         (lambda e: e.conditional("a").rvs(0), ValueError, "at least one sample"),
+        (lambda e: e.conditional("a").interval(-0.5), ValueError, "confidence"),
+        (lambda e: e.conditional(["a"]), TypeError, "joint"),
         (lambda e: Emulator(e.model, "cuda:77"), ValueError, "cuda:77"),
     ],
 )
@@ -174,3 +176,30 @@ def test_mps_is_only_used_when_asked_for_with_a_warning(monkeypatch):
 def test_system_info_names_what_matters():
     text = describe_system(torch.device("cpu"))
     assert all(f"{fact}: " in text for fact in ("python", "torch", "device", "hardware"))
+
+
+def test_sentinels_are_refused_rather_than_answered_with_nan(emulator):
+    with pytest.raises(ValueError, match=r"'b', row 1: 1e\+20.*NaN"):
+        emulator.conditional("a", {"b": [0.0, 1e20]})
+
+
+def test_encoding_in_parts_changes_nothing(emulator, monkeypatch):
+    question = {"b": np.linspace(-1, 1, 50), "c": 0.2}
+    whole = emulator.conditional("a", question).rvs(5, seed=0)
+    rows = []
+    original = type(emulator.model.network).encode
+
+    def record(self, token, value, request):
+        rows.append(len(token))
+        return original(self, token, value, request)
+
+    monkeypatch.setattr(type(emulator.model.network), "encode", record)
+    monkeypatch.setitem(distribution.TOKENS, "cpu", 30)
+    np.testing.assert_allclose(emulator.conditional("a", question).rvs(5, seed=0), whole, rtol=1e-4, atol=1e-4)
+    assert rows == [10] * 5
+
+
+def test_training_rows_are_inside_the_training_range(table, tiny):
+    emulator = train(table, tiny, device="cpu", progress=False, test_fraction=0.0, val_fraction=0.0)
+    frame = table.to_frame().astype(np.float64)
+    assert (emulator.summary(frame, request="a", samples=2)["outside_training_range"] == "").all()

@@ -89,3 +89,12 @@ def test_repeat_observations_stay_on_one_side(kind):
 def test_splits_without_training_rows_are_refused(fractions):
     with pytest.raises(ValueError, match=r"fractions must lie|none to train on"):
         split_rows(make_table(), 0, *fractions)
+
+
+def test_selecting_columns_keeps_order_units_and_requests():
+    table = Table(("a", "b", "c"), np.ones((2, 3)), units=("K", "mag", ""), requestable=("a", "b"))
+    assert table.select(table.names) is table
+    chosen = table.select(("c", "b"))
+    assert (chosen.names, chosen.units, chosen.requestable) == (("c", "b"), ("", "mag"), ("b",))
+    with pytest.raises(ValueError, match="can be requested"):
+        table.select(("c",))

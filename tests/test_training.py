@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -373,3 +374,81 @@ def test_contexts_of_observed_columns_have_no_gaps(table, tiny):
     for length in (1, 3, 4):
         filled = (training.draw(rows, length, training.generator).token > 0).sum(1)
         assert torch.equal(filled, observed.clamp(max=length))
+
+
+def test_the_command_line_starts_from_a_trained_model(csv_file, tmp_path):
+    flags = ["--epochs", 2, "--cycles", 1, *TINY]
+    assert command(csv_file, "--columns", "a", "b", "--run", tmp_path / "old", *flags).returncode == 0
+    frozen = ["--learning-rate", 1e-30, "--min-learning-rate", 0, "--weight-decay", 0, "--epochs", 1, "--cycles", 1]
+    result = command(csv_file, "--init-from", tmp_path / "old", "--run", tmp_path / "new", *frozen)
+    assert result.returncode == 0, result.stderr
+    old, new = (Emulator.load(tmp_path / name, "cpu") for name in ("old", "new"))
+    assert set(new.columns) > set(old.columns)
+    given = {"b": [0.2]}
+    assert np.array_equal(old.conditional("a", given).rvs(9, seed=0), new.conditional("a", given).rvs(9, seed=0))
+
+
+def test_a_kill_between_state_and_model_is_repaired_and_the_command_kept(table, tiny, tmp_path, monkeypatch):
+    whole = tmp_path / "whole"
+    train(table, tiny, run=whole, device="cpu", progress=False, command="the first command")
+    killed = tmp_path / "killed"
+
+    def die(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save_model", die)
+        with pytest.raises(KeyboardInterrupt):
+            train(table, tiny, run=killed, device="cpu", progress=False, command="the first command")
+    train(table, tiny, run=killed, resume=True, device="cpu", progress=False, command="resume")
+    assert_same_run(whole, killed)
+    assert json.loads((killed / "metrics.json").read_text())["command"] == "the first command"
+
+
+def test_weights_that_are_not_finite_are_never_saved(table, tiny, tmp_path):
+    """One step an epoch and no validation rows: only the weights themselves show that the last update exploded."""
+    one_step = {"val_fraction": 0.0, "batch_size": 1000, "checkpoint_every": 1}
+    with pytest.raises(FloatingPointError, match="epoch 1"):
+        train(table, tiny, run=tmp_path / "run", device="cpu", progress=False, learning_rate=1e38, **one_step)
+    tensors, facts = checkpoint.load_state(tmp_path / "run")
+    assert facts["epoch"] == 0
+    assert all(tensor.isfinite().all() for name, tensor in tensors.items() if name.startswith("network."))
+
+
+def test_resume_keeps_the_requests_of_the_run(table, tiny, tmp_path):
+    train(replace(table, requestable=("a",)), tiny, run=tmp_path / "run", device="cpu", progress=False)
+    resumed = train(table, tiny, run=tmp_path / "run", resume=True, device="cpu", progress=False)
+    assert resumed.requestable == ("a",)
+
+
+def test_a_new_run_leaves_its_neighbours_alone(table, tiny, tmp_path):
+    for name in ("run.tmp", ".run.tmp"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "precious").write_text("1")
+    train(table, tiny, run=tmp_path / "run", device="cpu", progress=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".run.tmp", "run", "run.tmp"]
+    assert (tmp_path / "run.tmp" / "precious").read_text() == "1"
+    (tmp_path / "file").write_text("1")
+    with pytest.raises(FileExistsError, match="is a file"):
+        train(table, tiny, run=tmp_path / "file", device="cpu", progress=False)
+
+
+def test_no_validation_loss_is_null_in_the_metrics(table, tiny, tmp_path):
+    train(table, tiny, run=tmp_path / "run", val_fraction=0.0, device="cpu", progress=False)
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["val_loss"] is None
+    assert "NaN" not in (tmp_path / "run" / "metrics.json").read_text()
+
+
+def test_a_data_set_is_not_an_experiment():
+    result = command("apogee_xp", "--dry-run")
+    assert "the experiment on it is stars" in result.stderr
+
+
+def test_starting_from_a_model_refuses_other_units_and_widens_the_range(table, tiny, tmp_path):
+    train(table, tiny, run=tmp_path / "old", device="cpu", progress=False)
+    with pytest.raises(ValueError, match="units"):
+        train(replace(table, units=("kK", "mag", "dex", "")), tiny, init_from=tmp_path / "old", progress=False)
+    wider = replace(table, values=table.values * 2)
+    model = train(wider, tiny, init_from=tmp_path / "old", device="cpu", progress=False, dropout=0.05).model
+    training = wider.values[model.split == 0]
+    assert (model.standardizer.maximum.numpy() >= np.nanmax(training, axis=0)).all()

@@ -75,8 +75,13 @@ class Table:
         """The table with these columns, in this order; of them, those that could be requested still can.
 
         Raises:
-            ValueError: If a column is not in the table.
+            ValueError: If a column is not in the table, or none of them can be requested.
         """
+        if tuple(names) == self.names:
+            return self  # a memory map stays one
+        requestable = tuple(name for name in names if name in self.requestable)
+        if not requestable:
+            raise ValueError(f"none of {', '.join(names)} can be requested: keep one of {', '.join(self.requestable)}")
         index = [self.names.index(name) for name in names]
         return replace(
             self,
@@ -84,7 +89,7 @@ class Table:
             values=self.values[:, index],
             errors=None if self.errors is None else self.errors[:, index],
             units=tuple(self.units[i] for i in index),
-            requestable=tuple(name for name in names if name in self.requestable),
+            requestable=requestable,
         )
 
     def to_frame(self):

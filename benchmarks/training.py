@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -35,7 +37,8 @@ ALL_LENGTHS = np.arange(CONTEXT + 1)
 def synthetic_stars(n: int) -> Table:
     """Values of nothing: no column is missing, which is the harder case for us."""
     names = tuple(f"column_{i}" for i in range(COLUMNS))
-    return Table(names, np.random.default_rng(0).normal(size=(n, COLUMNS)), source="synthetic values")
+    values = np.random.default_rng(0).standard_normal((n, COLUMNS), dtype=np.float32)
+    return Table(names, values, source="synthetic values")
 
 
 class Published:
@@ -145,6 +148,36 @@ def measure(device: torch.device, rounds: int, steps: int, variants: dict[str, d
     return result
 
 
+def scaling() -> dict:
+    """Time per star with small and large tables, and the peak memory beyond the table, each in a fresh process."""
+    small, large = 10_000, 400_000
+    runs = {n: [json.loads(_run_child(n)) for _ in range(2)] for n in (small, large)}
+    seconds = {n: min(run["seconds_per_star"] for run in results) for n, results in runs.items()}
+    last = runs[large][-1]
+    return {
+        "time_per_star_400000_over_10000": round(seconds[large] / seconds[small], 3),
+        "peak_memory_beyond_the_table_gb": round((last["peak_bytes"] - last["table_bytes"]) / 1e9, 2),
+        "table_gb": round(last["table_bytes"] / 1e9, 2),
+    }
+
+
+def _run_child(n: int) -> str:
+    command = [sys.executable, "-m", "benchmarks.training", "--child", str(n)]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
+
+
+def child(n: int) -> dict:
+    """What `scaling` asks of a process of its own: ours alone, in fp32, on a table of n stars."""
+    import resource
+
+    table = synthetic_stars(n)
+    ours, lengths = Ours(table, torch.device("cpu")), np.linspace(0, CONTEXT, 5).round().astype(int)
+    ours.step(CONTEXT)
+    seconds = min(seconds_per_star(ours, torch.device("cpu"), lengths) for _ in range(2))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return {"seconds_per_star": seconds, "peak_bytes": peak, "table_bytes": table.values.nbytes}
+
+
 def profile(device: torch.device) -> list[str]:
     """Where the time of our fp32 step goes: the ten most expensive operators."""
     ours = Ours(synthetic_stars(5_000), device)
@@ -159,13 +192,18 @@ def profile(device: torch.device) -> list[str]:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=3, help="times that each side has its turn (default: 3)")
+    parser.add_argument("--rounds", type=int, default=2, help="times that each side has its turn (default: 2)")
     parser.add_argument("--steps", type=int, default=9, help="our steps in a turn, with lengths 0 .. 64 (default: 9)")
     parser.add_argument("--compile", action="store_true", help="compile our side")
+    parser.add_argument("--child", type=int, metavar="N", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.child:
+        print(json.dumps(child(arguments.child)))
+        return
     variants = {name: {"precision": name, "compile": arguments.compile} for name in ("fp32", "bf16")}
     results = {"date": time.strftime("%Y-%m-%d"), "torch": torch.__version__, "compiled": arguments.compile}
-    results["cpu"] = measure(torch.device("cpu"), arguments.rounds, arguments.steps, variants)
+    scales = scaling()  # first: a child's peak memory starts at what its parent holds
+    results["cpu"] = measure(torch.device("cpu"), arguments.rounds, arguments.steps, variants) | scales
     results["gpu"] = None
     if torch.cuda.is_available():
         results["gpu"] = measure(torch.device("cuda"), arguments.rounds, 65, variants)

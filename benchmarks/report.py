@@ -77,12 +77,12 @@ def render_speed() -> str:
     cpu, gpu = results["cpu"], results["gpu"]
     timed = f"{gpu['bf16']['ratio']} times in bf16 on {gpu['hardware']}" if gpu else "not timed on a GPU yet"
     lines = [
-        f"{results['ratio_fp32']} times as fast in fp32 and {results['ratio_bf16']} times in bf16 on {cpu['hardware']}, "
-        f"{results['date']}; {timed}.",
+        f"{results['ratio_fp32']} times as fast in fp32 and {results['ratio_bf16']} times in bf16 on "
+        f"{cpu['hardware']}, {results['date']}; {timed}.",
         f"Time per star with 400,000 rows over that with 10,000: {cpu['time_per_star_400000_over_10000']}. "
         f"Peak memory beyond the table: {cpu['peak_memory_beyond_the_table_gb']} GB.",
-        f"Killed at random instants and resumed (``make bench-resume``): {resumed['identical']} of {resumed['kills']} runs "
-        "ended bit-identical to one that was not.",
+        f"Killed at random instants and resumed (``make bench-resume``): {resumed['identical']} of "
+        f"{resumed['kills']} runs ended bit-identical to one that was not.",
     ]
     return "\n".join(textwrap.fill(line, 120, initial_indent="* ", subsequent_indent="  ") for line in lines)
 

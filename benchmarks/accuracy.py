@@ -26,7 +26,9 @@ def measure_columns(emulator: Emulator, table: Table, samples: int, max_rows: in
     split, results = emulator.model.split, {}
     for name in emulator.requestable:
         truth = table.column(name)
-        rows = np.flatnonzero((split == TEST) & ~np.isnan(truth))[:max_rows]
+        rows = np.flatnonzero((split == TEST) & ~np.isnan(truth))
+        if len(rows) > max_rows:  # at random: a table may be sorted
+            rows = np.sort(np.random.default_rng(0).choice(rows, max_rows, replace=False))
         others = table.take(rows).to_frame().drop(columns=name)
         drawn = emulator.conditional(name, others).rvs(samples, seed=0)
         training = truth[(split == TRAIN) & ~np.isnan(truth)]

@@ -31,7 +31,7 @@ def test_the_command_and_the_cost_are_recorded(name):
 
 @pytest.mark.real_data
 def test_california_house_values_given_the_other_eight(real_data):
-    """CRPS <= 0.41 on all test rows, and what was reported is what is measured again on 300 of them."""
+    """CRPS <= 0.41 on all test rows, and what was reported is what is measured again on a seventh of them."""
     real_data("california_housing")
     result = reported("california_housing")["columns_given_all_others"]["HouseValue"]
     assert result["crps"] <= 0.41
@@ -39,7 +39,7 @@ def test_california_house_values_given_the_other_eight(real_data):
     assert result["n"] == 2064
     emulator, table = Emulator.load(RUNS / "california_housing", "cpu"), datasets.load("california_housing")
     assert table.fingerprint() == emulator.model.fingerprint
-    test = table.take(np.flatnonzero(emulator.model.split == TEST)[:300])
+    test = table.take(np.flatnonzero(emulator.model.split == TEST)[::7])  # the file is in geographical order
     drawn = emulator.conditional("HouseValue", test.to_frame().drop(columns="HouseValue")).rvs(200, seed=5)
     score = crps(np.quantile(drawn, LEVELS, axis=1).T, test.column("HouseValue"))
     assert abs(score.mean() - result["crps"]) < 4 * score.std() / np.sqrt(len(score))

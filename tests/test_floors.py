@@ -120,7 +120,7 @@ def test_every_room_has_its_tests():
         "device": "emulator",
         "distribution": "emulator",
         "trainer": "training",
-        "training_loop": "training",
+        "training_loop": "training_loop",
         "run_log": "training",
         "distributed": "training",
         "training_state": "training",

@@ -33,7 +33,8 @@ def rows() -> list[tuple[str, str, str]]:
     for name in ("california_housing", "california_housing_dropout", "green2021", "mixture"):
         metrics = read(name)
         test = metrics["test"]
-        table.append((name, "training", f"{metrics['seconds'] / 60:.0f} min"))
+        stage = "training, last stage" if "--init-from" in metrics["command"] else "training"
+        table.append((name, stage, f"{metrics['seconds'] / 60:.0f} min"))
         for column in SHOWN.get(name, []):
             result = test["columns_given_all_others"][column]
             table += [

@@ -17,6 +17,7 @@ import torch
 
 from model.checkpoint import Model, new_run, save_config, save_model
 from model.config import Experiment, HeadConfig, NetworkConfig
+from model.datasets.apogee_xp import CONTEXT_ONLY
 from model.network import DensityNetwork
 from model.standardizer import Standardizer
 from model.vocabulary import Vocabulary
@@ -34,8 +35,6 @@ RENAMED = {
     "embed.weight": "step.weight",
     ".lin.": ".linear.",
 }
-# Trained on, never requested, in the published run (design of the stars' vocabulary).
-NEVER_REQUESTED = {"bprp", "jk"}
 
 
 def read(folder: str | Path) -> Model:
@@ -67,7 +66,7 @@ def read(folder: str | Path) -> Model:
         experiment=experiment,
         vocabulary=Vocabulary(names),
         units=("",) * len(names),
-        requestable=tuple(name for name in names if name not in NEVER_REQUESTED),
+        requestable=tuple(name for name in names if name not in CONTEXT_ONLY),
         standardizer=_standardizer(config["norm_config"], len(names)),
         network=network.eval(),
         split=np.empty(0, dtype=np.uint8),

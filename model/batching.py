@@ -1,16 +1,15 @@
 """Everything random about a training step, drawn on the device for a whole batch at once.
 
-B batch, L context slots, V kinds of data, N rows, K noise draws per row, T diffusion steps.
+B batch, L context slots, V kinds of data, N rows, K noise draws per row.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-
-from model.ddpm import draw_noise
 
 CHUNK = 65_536  # rows
 
@@ -23,7 +22,7 @@ class Batch(NamedTuple):
         value: Their standardised values, 0 where padding, (B, L).
         request: Requested kinds, 1 .. V, (B,).
         target: Their standardised values, (B,).
-        t: Diffusion steps, (B, K).
+        t: Diffusion steps, or times, (B, K).
         noise: Standard normal, (B, K, 1).
     """
 
@@ -39,39 +38,42 @@ def draw_batch(
     values: Tensor,
     requestable: Tensor,
     length: int,
-    steps: int,
+    draw_noise: Callable[[int, int, torch.Generator], tuple[Tensor, Tensor]],
     generator: torch.Generator,
     noise_draws: int = 1,
     observed_only: bool = False,
+    own_target: bool = True,
 ) -> Batch:
     """Draw a context, a request, diffusion steps and noise for every row.
 
     Each row draws ``length`` columns among all V, without replacement; the missing ones become padding. The request is
-    drawn among its observed requestable columns and may stand in the context too, as in the published procedure.
+    drawn among its observed requestable columns.
 
     Args:
         values: Standardised rows, NaN = not observed, (B, V). Every row has an observed requestable column.
         requestable: True for the columns that may be requested, (V,).
         length: Context slots L, the same for the whole batch, so that none is wasted.
-        steps: Number of diffusion steps T.
+        draw_noise: The head's: rows, draws per row and generator -> t (B, K), noise (B, K, 1).
         generator: On the device of ``values``.
         noise_draws: Noise draws K per row.
         observed_only: Draw contexts among the observed columns, so that a slot is empty only where a row has fewer
             of them than slots.
+        own_target: The requested column may stand in the context too, as in the published procedure.
 
     Returns:
         A batch with L = ``length``.
     """
     observed = ~values.isnan()  # (B, V)
     filled = values.nan_to_num(0.0)
-    keys = _uniform(values, generator)
-    if observed_only:
-        keys = keys.masked_fill(~observed, -1.0)
-    columns = keys.topk(length, dim=1).indices  # (B, L)
-    kept = observed.gather(1, columns)
     keys = _uniform(values, generator).masked_fill(~(observed & requestable), -1.0)
     request = keys.argmax(dim=1)  # (B,)
-    t, noise = draw_noise(len(values), noise_draws, 1, steps, generator)
+    usable = observed if own_target else observed.scatter(1, request.unsqueeze(1), False)
+    keys = _uniform(values, generator)
+    if observed_only:
+        keys = keys.masked_fill(~usable, -1.0)
+    columns = keys.topk(length, dim=1).indices  # (B, L)
+    kept = usable.gather(1, columns)
+    t, noise = draw_noise(len(values), noise_draws, generator)
     return Batch(
         token=(columns + 1) * kept,
         value=filled.gather(1, columns),

@@ -31,6 +31,7 @@ from torch import Tensor
 
 from model.config import Experiment
 from model.network import DensityNetwork
+from model.quantile_standardizer import QuantileStandardizer
 from model.standardizer import Standardizer
 from model.vocabulary import Vocabulary
 
@@ -58,11 +59,16 @@ class Model:
     vocabulary: Vocabulary
     units: tuple[str, ...]
     requestable: tuple[str, ...]
-    standardizer: Standardizer
+    standardizer: Standardizer | QuantileStandardizer
     network: DensityNetwork
     split: np.ndarray
     source: str = ""
     fingerprint: str = ""
+
+
+def make_standardizer(n_columns: int, experiment: Experiment) -> Standardizer | QuantileStandardizer:
+    """The recipe's way of scaling columns, not fitted yet."""
+    return (QuantileStandardizer if experiment.training.recipe == "improved" else Standardizer)(n_columns)
 
 
 @contextmanager
@@ -122,7 +128,7 @@ def load_model(run: str | Path) -> Model:
     experiment = _experiment(run, config)
     n_columns = len(config["columns"])
     with torch.random.fork_rng(devices=[]):  # initial weights are drawn only to be overwritten
-        network, standardizer = DensityNetwork(n_columns, experiment), Standardizer(n_columns)
+        network, standardizer = DensityNetwork(n_columns, experiment), make_standardizer(n_columns, experiment)
     for part, module in (("network.", network), ("standardizer.", standardizer)):
         module.load_state_dict({k.removeprefix(part): v for k, v in tensors.items() if k.startswith(part)})
     return Model(

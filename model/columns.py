@@ -51,6 +51,16 @@ def read_given(given, vocabulary: Vocabulary, units: Sequence[str]) -> np.ndarra
     return values
 
 
+def read_values(name: str, x, unit: str) -> np.ndarray:
+    """Values of a column, a number, array or Quantity of any shape, as float64 in its unit.
+
+    Raises:
+        TypeError: If they are not numbers.
+        astropy.units.UnitConversionError: If their unit is of the wrong physical type.
+    """
+    return _convert(name, _floats(name, x), getattr(x, "unit", None), unit)
+
+
 def read_request(request: str | Iterable[str]) -> list[str]:
     """The names of the requested columns: one name, or a list, tuple or array of names.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields, replace
 
 ACTIVATIONS = ("gelu", "relu", "silu")
-RECIPES = ("published",)
+RECIPES = ("published", "improved")
 PRECISIONS = ("fp32", "bf16")
 CONTEXT_DRAWS = ("all", "observed")
 
@@ -49,9 +49,9 @@ class HeadConfig:
 
     head_width: int = _option(64, "width W of the head's layers")
     head_layers: int = _option(2, "layers of the head")
-    diffusion_steps: int = _option(100, "noise steps T")
-    beta_min: float = _option(1e-5, "smallest noise variance of a step")
-    beta_max: float = _option(0.1, "largest noise variance of a step")
+    diffusion_steps: int = _option(100, "noise steps T; of the improved recipe, those of method='sde'")
+    beta_min: float = _option(1e-5, "smallest noise variance of a step; published recipe only")
+    beta_max: float = _option(0.1, "largest noise variance of a step; published recipe only")
 
     def __post_init__(self):
         _require(min(self.head_width, self.head_layers) >= 1, "sizes must be >= 1")
@@ -74,7 +74,9 @@ class TrainingConfig:
     context_draw: str = _option(
         "all", "contexts are drawn among all columns, missing ones leaving gaps, or among observed ones", CONTEXT_DRAWS
     )
+    complete_contexts: float = _option(0.0, "share of batches whose contexts have max_context columns")
     noise_draws: int = _option(1, "noise draws per encoded row and step")
+    averaging: float = _option(0.0, "decay of the running average of the weights that is the result; 0 = none")
     test_fraction: float = _option(0.1, "fraction of the objects kept for testing, never trained nor selected on")
     val_fraction: float = _option(0.1, "fraction of the objects on which the validation loss is computed")
     checkpoint_every: int = _option(16, "epochs between checkpoints; one more is written at the end")
@@ -88,6 +90,8 @@ class TrainingConfig:
             min(self.batch_size, self.epochs, self.cycles, self.checkpoint_every, self.noise_draws) >= 1,
             "counts must be >= 1",
         )
+        _require(0 <= self.complete_contexts <= 1, f"complete_contexts must lie in [0, 1]: {self.complete_contexts}")
+        _require(0 <= self.averaging < 1, f"averaging must lie in [0, 1), not {self.averaging}")
         _require(self.epochs % self.cycles == 0, f"epochs ({self.epochs}) must be a multiple of cycles ({self.cycles})")
         _require(0 <= self.min_learning_rate <= self.learning_rate, "needed: 0 <= min_learning_rate <= learning_rate")
         _require(self.learning_rate > 0, "learning_rate must be > 0")
@@ -115,10 +119,19 @@ class Experiment:
     def override(self, **values) -> Experiment:
         """The same experiment with some fields of network, head or training replaced, by the field's name.
 
+        Another recipe brings its own sizes and training; the other fields are then replaced in those.
+
         Raises:
             TypeError: If no part has a field of this name.
-            ValueError: If a value is out of range.
+            ValueError: If a value is out of range, or belongs to another recipe.
         """
+        recipe = values.pop("recipe", self.training.recipe)
+        if recipe != self.training.recipe:
+            _require(recipe in RECIPES, f"recipe must be one of {RECIPES}, not {recipe!r}")
+            changed = improved(self) if recipe == "improved" else EXPERIMENTS.get(self.name, published(self))
+            return changed.override(**values)
+        for name in {"beta_min", "beta_max"} & set(values) if recipe == "improved" else ():
+            raise ValueError(f"{name} belongs to the published recipe: the improved one has no betas")
         parts = {}
         for part in ("network", "head", "training"):
             config = getattr(self, part)
@@ -140,6 +153,54 @@ class Experiment:
             head=HeadConfig(**saved["head"]),
             training=TrainingConfig(**saved["training"]),
         )
+
+
+def published(experiment: Experiment) -> Experiment:
+    """An experiment with the sizes and the procedure of the published recipe, California's."""
+    return replace(experiment, network=NetworkConfig(), head=HeadConfig(), training=TrainingConfig())
+
+
+def improved(experiment: Experiment) -> Experiment:
+    """An experiment with the sizes and the procedure of the improved recipe (`model.velocity` and README)."""
+    default = Experiment(
+        experiment.name,
+        experiment.dataset,
+        NetworkConfig(embedding_dim=64, heads=8, feedforward_dim=256, layers=3, dropout=0.0),
+        HeadConfig(head_width=128, head_layers=4),
+        TrainingConfig(
+            recipe="improved",
+            batch_size=256,
+            epochs=300,
+            cycles=1,
+            learning_rate=2e-3,
+            min_learning_rate=1e-6,
+            context_draw="observed",
+            complete_contexts=0.5,
+            noise_draws=4,
+            averaging=0.999,
+        ),
+    )
+    return default.override(**IMPROVED.get(experiment.name, {}))
+
+
+# What the improved recipe changes from one experiment to the other.
+IMPROVED = {
+    "stars": {
+        "embedding_dim": 192,
+        "heads": 24,
+        "feedforward_dim": 2048,
+        "layers": 2,
+        "head_width": 512,
+        "head_layers": 5,
+        "batch_size": 1024,
+        "epochs": 512,
+        "learning_rate": 5e-4,
+        "test_fraction": 0.0,
+    },
+    "california_housing": {"epochs": 400},
+    "green2021": {"epochs": 400},
+    "mixture": {"batch_size": 1024, "epochs": 100},
+}
 
 
 def flat_fields():

@@ -14,25 +14,6 @@ from model.config import HeadConfig
 from model.schedule import SigmoidSchedule
 
 
-def draw_noise(n: int, draws: int, dim: int, steps: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Draw what the loss needs: steps, antithetic (t, then T - 1 - t), and noise.
-
-    Args:
-        n: Rows B.
-        draws: Noise draws per row K.
-        dim: Dimension of x.
-        steps: Number of steps T.
-        generator: Its device is where the result is.
-
-    Returns:
-        t in 0 .. T-1, (B, K), and standard normal noise, (B, K, dim).
-    """
-    device = generator.device
-    half = torch.randint(steps, ((n * draws + 1) // 2,), generator=generator, device=device)
-    t = torch.cat([half, steps - 1 - half])[: n * draws].reshape(n, draws)
-    return t, torch.randn(n, draws, dim, generator=generator, device=device)
-
-
 class DenoiserLayer(nn.Module):
     """A linear layer that adds its own view of the condition and of the step."""
 
@@ -115,6 +96,22 @@ class DDPM(nn.Module):
         self.schedule = SigmoidSchedule(config.diffusion_steps, config.beta_min, config.beta_max)
         self.denoiser = Denoiser(config, dim, cond_dim, activation)
 
+    def draw(self, n: int, draws: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Draw what `loss` needs: steps, antithetic (t, then T - 1 - t), and noise.
+
+        Args:
+            n: Rows B.
+            draws: Noise draws per row K.
+            generator: Its device is where the result is.
+
+        Returns:
+            t in 0 .. T-1, (B, K), and standard normal noise, (B, K, dim).
+        """
+        steps, device = len(self.schedule), generator.device
+        half = torch.randint(steps, ((n * draws + 1) // 2,), generator=generator, device=device)
+        t = torch.cat([half, steps - 1 - half])[: n * draws].reshape(n, draws)
+        return t, torch.randn(n, draws, self.dim, generator=generator, device=device)
+
     def loss(self, x_0: Tensor, cond: Tensor | None, t: Tensor, noise: Tensor) -> Tensor:
         r"""Squared error of the predicted noise, per row.
 
@@ -125,8 +122,8 @@ class DDPM(nn.Module):
         Args:
             x_0: Clean values, standardised, (B, dim).
             cond: Conditions, (B, D), or None.
-            t: Steps, (B, K), from `draw_noise`.
-            noise: Standard normal, (B, K, dim), from `draw_noise`.
+            t: Steps, (B, K), from `draw`.
+            noise: Standard normal, (B, K, dim), from `draw`.
 
         Returns:
             Mean over the K draws and over dim, (B,).

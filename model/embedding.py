@@ -5,9 +5,13 @@ B batch, L context slots, V kinds of data, D embedding.
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+FREQUENCIES = 16
 
 
 class NonLinearEmbedding(nn.Module):
@@ -57,3 +61,31 @@ class NonLinearEmbedding(nn.Module):
     def name(self, request: Tensor) -> Tensor:
         """The bare name of a kind of data, without a value: its row of the weight table, (B,) -> (B, D)."""
         return F.embedding(request, self.weight, padding_idx=0)
+
+
+class PeriodicEmbedding(NonLinearEmbedding):
+    r"""The non-linear embedding with sines and cosines of the value, which resolve what one curve smooths over.
+
+    .. math:: y_x = f(w_x M_x + b_x + P [\sin 2\pi\nu_x M_x, \cos 2\pi\nu_x M_x])
+
+    Each kind of data has its own frequencies :math:`\nu_x`; P is shared.
+
+    Reference: Gorishniy, Rubachev & Babenko 2022, arXiv:2203.05556.
+
+    Args:
+        n_columns: Number of kinds of data V.
+        dim: Embedding width D.
+        activation: Name of f in ``torch.nn.functional``.
+    """
+
+    def __init__(self, n_columns: int, dim: int, activation: str):
+        super().__init__(n_columns, dim, activation)
+        self.frequency = nn.Parameter(0.5 * torch.randn(n_columns + 1, FREQUENCIES))
+        self.periodic = nn.Linear(2 * FREQUENCIES, dim, bias=False)
+
+    def forward(self, token: Tensor, value: Tensor) -> Tensor:
+        """As `NonLinearEmbedding`; padding is for the attention to mask."""
+        weight, bias = F.embedding(token, self.weight), F.embedding(token, self.bias)  # (B, L, D)
+        phase = 2 * math.pi * F.embedding(token, self.frequency) * value.unsqueeze(-1)  # (B, L, FREQUENCIES)
+        waves = self.periodic(torch.cat([phase.sin(), phase.cos()], dim=-1))  # (B, L, D)
+        return self.activation(weight * value.unsqueeze(-1) + bias + waves)

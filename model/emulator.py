@@ -9,11 +9,14 @@ import numpy as np
 import torch
 
 from model.checkpoint import Model, load_model
-from model.columns import read_given, read_request
+from model.columns import read_given, read_request, read_values
 from model.device import pick_device
-from model.distribution import Conditional, Joint
+from model.distribution import Conditional
+from model.joint import Joint
+from model.posterior import NoisyQuestion, Posterior
+from model.question import ROWS, Question
 
-ABSURD = 1e6  # scales from the median: a sentinel such as 1e20, on which the network would overflow
+ABSURD = 1e6  # scales from the median, or ranges from the training rows: a sentinel such as 1e20
 
 
 class Emulator:
@@ -31,7 +34,7 @@ class Emulator:
     def __init__(self, model: Model, device: str | torch.device | None = None):
         self.device = pick_device(device)
         model.network.to(self.device).eval()
-        model.standardizer.cpu()
+        model.standardizer.to("cpu" if self.device.type == "mps" else self.device)  # mps has no float64
         self.model = model
 
     @classmethod
@@ -63,42 +66,98 @@ class Emulator:
         """Names of the columns that may be asked for."""
         return self.model.requestable
 
-    def conditional(self, request: str, given=None) -> Conditional:
+    def conditional(self, request: str, given=None, errors=None) -> Conditional:
         """The density of one column given any others.
-
-        A requested column that is also given is passed on to the network, as in the published procedure.
 
         Args:
             request: The column asked for.
-            given: Values of other columns, N rows (see the class).
+            given: Values of other columns, N rows (see the class). The published recipe passes a requested column that
+                is also given on to the network; the improved one never saw that.
+            errors: Given column -> standard deviation of its measurement, a number or one per row, beyond what the
+                column of the training table already carries. 0 or NaN = exact.
 
         Returns:
             One distribution per row.
 
         Raises:
             KeyError: If a column is unknown, or cannot be requested.
-            ValueError: If a value is infinite, or lengths or physical types do not fit.
+            ValueError: If a value is infinite, an error negative or of a column that is not given, lengths or physical
+                types do not fit, or the requested column is given (improved recipe).
         """
-        self._check_request(request)
-        return Conditional(self.model, self.device, request, self._standardize(self._read(given)))
+        values = self._read(given)
+        return self._conditional(request, values, self._read_errors(errors, values))
 
     def joint(self, request: Sequence[str], given=None) -> Joint:
         """The joint density of several columns given any others; arguments and errors as `conditional`."""
-        columns = read_request(request)
+        columns, values = read_request(request), self._read(given)
         for column in columns:
-            self._check_request(column)
+            self._check_request(column, values)
         if len(set(columns)) != len(columns):
             raise ValueError(f"each column may be requested once: {', '.join(columns)}")
-        return Joint(self.model, self.device, columns, self._standardize(self._read(given)))
+        return Joint(self.model, self.device, columns, self._standardize(values))
 
-    def summary(self, given, request: Sequence[str], samples: int = 1000, seed: int = 0):
+    def denoise(self, column: str, observed, error, given=None) -> Conditional:
+        """The posterior of a column's true value: what others say about it, and a measurement of it.
+
+        .. math:: p(x | obs, given) \\propto p(x | given)\\, N(obs; x, error^2)
+
+        Args:
+            column: The column that was measured.
+            observed: Measurements, a number or one per row, in its unit unless they carry one; NaN = none.
+            error: Their standard deviations, likewise, positive.
+            given: Values of other columns, N rows (see the class).
+
+        Raises:
+            KeyError, ValueError: As `conditional`.
+        """
+        values = self._read(given)
+        self._check_request(column, values)
+        unit = self.units[column]
+        observed, error = (np.atleast_1d(read_values(column, x, unit)) for x in (observed, error))
+        if not (error > 0).all():
+            raise ValueError(f"the error of {column!r} must be positive, not {error[~(error > 0)][0]}")
+        try:
+            n = np.broadcast_shapes(observed.shape, error.shape, (len(values),))[0]
+        except ValueError as reason:
+            raise ValueError(
+                f"{len(values)} rows are given, {len(observed)} measurements, {len(error)} errors"
+            ) from reason
+        values = self._standardize(np.broadcast_to(values, (n, values.shape[1])))
+        observed, error = (torch.from_numpy(np.broadcast_to(x, (n,)).copy()) for x in (observed, error))
+        return Conditional(Posterior(Question(self.model, self.device, column, values), observed, error))
+
+    def logpdf(self, table) -> np.ndarray:
+        """Log density of whole rows over their observed columns, (N,): low for outliers and wrong cross-matches.
+
+        By the chain rule, in the order of `columns`: each column that can be requested given those before it, and given
+        all those that cannot be requested. Per product of the columns' units; an atom counts with its log mass.
+
+        Args:
+            table: N rows (see the class).
+        """
+        values = self._read(table)
+        z, total = self._standardize(values), np.zeros(len(values))
+        context = z.clone()
+        context[:, [i for i, name in enumerate(self.columns) if name in self.requestable]] = torch.nan
+        for i, name in enumerate(self.columns):
+            rows = np.flatnonzero(~np.isnan(values[:, i]))
+            if name not in self.requestable or not len(rows):
+                continue
+            question = Question(self.model, self.device, name, context[rows])
+            x = torch.from_numpy(values[rows, i : i + 1]).to(z.device)
+            for start in range(0, len(rows), ROWS[self.device.type]):
+                part = slice(start, start + ROWS[self.device.type])
+                total[rows[part]] += question.log_probability(part, x[part]).squeeze(1).cpu().numpy()
+            context[:, i] = z[:, i]
+        return total
+
+    def summary(self, given, request: Sequence[str], errors=None):
         """Point estimates with uncertainties for every row.
 
         Args:
             given: The table, N rows (see the class).
             request: Columns asked for.
-            samples: Draws per row behind each number.
-            seed: Of these draws.
+            errors: As in `conditional`.
 
         Returns:
             A DataFrame with, for each requested column, ``_median``, ``_sigma`` (standard deviation), ``_q16`` and
@@ -108,42 +167,74 @@ class Emulator:
         import pandas as pd
 
         values = self._read(given)
+        errors = self._read_errors(errors, values)
         frame = pd.DataFrame(index=given.index if isinstance(given, pd.DataFrame) else range(len(values)))
         for column in read_request(request):
-            self._check_request(column)
-            density = Conditional(self.model, self.device, column, self._standardize(values))
-            quantiles = density.ppf([0.5, 0.16, 0.84], samples, seed)  # (N, 3)
-            frame[f"{column}_median"] = quantiles[:, 0]
-            frame[f"{column}_sigma"] = density.std(samples, seed)
-            frame[f"{column}_q16"], frame[f"{column}_q84"] = quantiles[:, 1], quantiles[:, 2]
+            summary = self._conditional(column, values, errors).summary()
+            for i, what in enumerate(("median", "sigma", "q16", "q84")):
+                frame[f"{column}_{what}"] = summary[:, i]
         frame["outside_training_range"] = self._outside(values)
         return frame
+
+    def _conditional(self, request: str, values: np.ndarray, errors: np.ndarray) -> Conditional:
+        self._check_request(request, values)
+        question = Question(self.model, self.device, request, self._standardize(values))
+        noisy = np.flatnonzero((errors > 0).any(axis=0))
+        if not len(noisy):
+            return Conditional(question)
+        scale = 1e-6 * np.subtract(*self._range[::-1])  # an exact value among noisy ones: an error too small to matter
+        observed = {i: torch.from_numpy(values[:, i].copy()) for i in noisy.tolist()}
+        sigma = {i: torch.from_numpy(np.where(errors[:, i] > 0, errors[:, i], scale[i])) for i in noisy.tolist()}
+        return Conditional(NoisyQuestion(question, observed, sigma))
+
+    def _read_errors(self, errors, values: np.ndarray) -> np.ndarray:
+        """Errors in the columns' units, NaN where there are none, (N, V)."""
+        sigma = self._read(errors)
+        for i, name in enumerate(self.columns):
+            if not np.isnan(sigma[:, i]).all() and np.isnan(values[:, i]).all():
+                raise ValueError(f"an error is given for {name!r}, but no value: give both, or neither")
+            if (sigma[:, i] < 0).any():
+                raise ValueError(f"the error of {name!r} is negative in row {int(np.argmax(sigma[:, i] < 0))}")
+        if len(sigma) not in (1, len(values)):
+            raise ValueError(f"{len(values)} rows are given and {len(sigma)} errors: give as many or one number")
+        return np.broadcast_to(sigma, values.shape)
 
     def _read(self, given) -> np.ndarray:
         return read_given(given, self.model.vocabulary, self.model.units)  # (N, V)
 
     def _standardize(self, values: np.ndarray) -> torch.Tensor:
-        z = self.model.standardizer.standardize(torch.from_numpy(values))
-        absurd = (z.abs() > ABSURD).nonzero()
+        home = self.model.standardizer.minimum.device
+        z = self.model.standardizer.standardize(torch.from_numpy(np.ascontiguousarray(values)).to(home)).cpu()
+        low, high = self._range
+        beyond = np.maximum(low - values, values - high) / (high - low)  # NaN where the range is unknown
+        absurd = ((z.abs() > ABSURD) | (torch.from_numpy(beyond) > ABSURD)).nonzero()
         if len(absurd):
             row, column = absurd[0].tolist()
             raise ValueError(
-                f"column {self.columns[column]!r}, row {row}: {values[row, column]:g} is over a million scales from "
-                "the training rows' median; use NaN for a value that was not observed"
+                f"column {self.columns[column]!r}, row {row}: {values[row, column]:g} is a million times as far out "
+                "as the training rows; use NaN for a value that was not observed"
             )
         return z
 
+    @property
+    def _range(self) -> tuple[np.ndarray, np.ndarray]:
+        """Least and greatest value of each column among the training rows, (V,)."""
+        standardizer = self.model.standardizer
+        return standardizer.minimum.cpu().numpy(), standardizer.maximum.cpu().numpy()
+
     def _outside(self, values: np.ndarray) -> list[str]:
-        low, high = self.model.standardizer.minimum.numpy(), self.model.standardizer.maximum.numpy()
+        low, high = self._range
         values = values.astype(np.float32)  # as the training rows were
         outside = (values < low) | (values > high)  # NaN is in no range and outside none
         return [", ".join(np.array(self.columns)[row]) for row in outside]
 
-    def _check_request(self, column: str):
+    def _check_request(self, column: str, values: np.ndarray):
         if not isinstance(column, str):
             raise TypeError(f"one column's name is needed, not {column!r}; joint() takes several")
-        self.model.vocabulary.token(column)
+        index = self.model.vocabulary.index(column)
         if column not in self.requestable:
             raise KeyError(
                 f"the model was not trained to answer for {column!r}; it was for {', '.join(self.requestable)}"
             )
+        if self.model.experiment.training.recipe == "improved" and not np.isnan(values[:, index]).all():
+            raise ValueError(f"{column!r} is asked for and given: leave it out of what is given")

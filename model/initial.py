@@ -6,11 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from model.checkpoint import Model
+from model.checkpoint import Model, make_standardizer
 from model.config import Experiment
 from model.datasets import TRAIN, Table, split_rows
 from model.network import DensityNetwork
-from model.standardizer import Standardizer
 from model.vocabulary import Vocabulary
 
 # Rows from which medians and scales are taken, at most: more would not change them, and the table may exceed memory.
@@ -29,7 +28,7 @@ def make_model(table: Table, experiment: Experiment) -> Model:
         vocabulary=Vocabulary(table.names),
         units=table.units,
         requestable=table.requestable,
-        standardizer=Standardizer(len(table.names)).fit(table.values[rows], table.names),
+        standardizer=make_standardizer(len(table.names), experiment).fit(table.values[rows], table.names),
         network=DensityNetwork(len(table.names), experiment),
         split=split,
         source=table.source,

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from model.batching import Batch
 from model.config import Experiment
 from model.ddpm import DDPM
-from model.embedding import NonLinearEmbedding
+from model.embedding import NonLinearEmbedding, PeriodicEmbedding
 from model.transformer import Encoder
+from model.velocity import VelocityHead
 
 
 class DensityNetwork(nn.Module):
@@ -19,7 +20,7 @@ class DensityNetwork(nn.Module):
 
     Args:
         n_columns: Number of kinds of data V.
-        experiment: Its ``network`` and ``head`` say the sizes.
+        experiment: Its ``network`` and ``head`` say the sizes, its recipe which embedding and which head.
 
     Example:
         >>> from model.config import EXPERIMENTS
@@ -31,9 +32,13 @@ class DensityNetwork(nn.Module):
     def __init__(self, n_columns: int, experiment: Experiment):
         super().__init__()
         dim, activation = experiment.network.embedding_dim, experiment.network.activation
-        self.embedding = NonLinearEmbedding(n_columns, dim, activation)
+        if experiment.training.recipe == "improved":
+            self.embedding = PeriodicEmbedding(n_columns, dim, activation)
+            self.head = VelocityHead(experiment.head, cond_dim=dim, activation=activation)
+        else:
+            self.embedding = NonLinearEmbedding(n_columns, dim, activation)
+            self.head = DDPM(experiment.head, dim=1, cond_dim=dim, activation=activation)
         self.encoder = Encoder(experiment.network)
-        self.head = DDPM(experiment.head, dim=1, cond_dim=dim, activation=activation)
 
     def encode(self, token: Tensor, value: Tensor, request: Tensor) -> Tensor:
         """Summarise a context for a request.

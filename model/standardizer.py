@@ -51,13 +51,7 @@ class Standardizer(nn.Module):
         """
         for i, name in enumerate(names):
             observed = values[:, i][~np.isnan(values[:, i])].astype(np.float64)
-            if not len(observed):
-                raise ValueError(f"column {name!r} has no observed value among the training rows: leave it out")
-            if observed.min() == observed.max():
-                raise ValueError(
-                    f"column {name!r} is constant ({observed[0]:g}) in the training rows: there is nothing to learn, "
-                    "leave it out"
-                )
+            require_variation(observed, name)
             center = np.median(observed)
             self.center[i] = center
             self.scale[i] = 1.4826 * np.median(np.abs(observed - center)) or observed.std()
@@ -68,6 +62,26 @@ class Standardizer(nn.Module):
         """Physical -> standard scale, (N, V) -> (N, V), float32."""
         return ((values - self.center) / self.scale).float()
 
+    def edges(self, x: Tensor, column: int) -> tuple[Tensor, Tensor]:
+        """The interval of the standard scale that each value of a column stands for: here a point, (z, z), float64."""
+        z = (x.double() - self.center[column]) / self.scale[column]
+        return z, z
+
+    def log_slope(self, x: Tensor, column: int) -> Tensor:
+        """Logarithm of dz/dx, shape of x."""
+        return torch.full_like(x, 1 / self.scale[column], dtype=torch.float64).log()
+
     def restore(self, z: Tensor, column: int) -> Tensor:
         """Standard -> physical scale of one column, any shape, float64."""
         return z.double() * self.scale[column] + self.center[column]
+
+
+def require_variation(observed: np.ndarray, name: str):
+    """Refuse a column that has nothing to learn."""
+    if not len(observed):
+        raise ValueError(f"column {name!r} has no observed value among the training rows: leave it out")
+    if observed.min() == observed.max():
+        raise ValueError(
+            f"column {name!r} is constant ({observed[0]:g}) in the training rows: there is nothing to learn, "
+            "leave it out"
+        )

@@ -12,7 +12,7 @@ from model.config import Experiment
 from model.datasets import Table
 from model.device import pick_device
 from model.emulator import Emulator
-from model.initial import column_order, continue_from
+from model.initial import column_order
 from model.training_loop import Training
 
 
@@ -65,7 +65,7 @@ def train(
     with distributed.process_group(device), torch.random.fork_rng(devices=cuda):
         training = Training(table, experiment, run, device)
         if trained is not None and not resume:
-            continue_from(trained, training.model)
+            training.continue_from(trained)
         training.restore() if resume else training.open_run(command)
         training.fit(progress and distributed.rank() == 0)
         if run is not None and distributed.rank() == 0:

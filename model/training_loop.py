@@ -5,6 +5,7 @@ B batch, V kinds of data, N rows.
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Iterator
@@ -12,14 +13,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from model import checkpoint, distributed, run_log, training_state
 from model.batching import Batch, draw_batch, trainable_rows
+from model.checkpoint import Model
 from model.config import Experiment
 from model.datasets import TRAIN, VALIDATION, Table
-from model.initial import make_model
+from model.initial import continue_from, make_model
 
 # Context slots that go through the network together: on a CPU what fits its caches, which is several times faster than
 # going to memory for every operation. Gradients add up, so a step is the same.
@@ -41,7 +44,11 @@ class Training:
         self.run, self.device = run, device
         torch.manual_seed(config.seed)
         self.model = make_model(table, experiment)
-        network = self.model.network.to(device)
+        # What is trained. What is validated, saved and asked is the model's: the same, or its running average.
+        self.network = network = self.model.network.to(device)
+        if config.averaging:
+            self.network = network = copy.deepcopy(network)
+            self.average = get_ema_multi_avg_fn(config.averaging)
         torch.manual_seed(config.seed + distributed.rank())  # the same weights, but dropout of one's own
 
         self.requestable = torch.tensor([name in table.requestable for name in table.names])
@@ -60,8 +67,9 @@ class Training:
         if not len(self.train_rows):
             raise ValueError(f"no training row has an observed value among {', '.join(table.requestable)}")
 
-        self.steps = experiment.head.diffusion_steps
-        self.max_context = min(config.max_context or len(table.names), len(table.names))
+        self.improved = config.recipe == "improved"
+        most = len(table.names) - self.improved  # its targets never stand in their own contexts
+        self.max_context = min(config.max_context or most, most)
         self.optimizer = torch.optim.AdamW(
             network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
@@ -92,7 +100,7 @@ class Training:
 
     def _epoch(self):
         learning_rate = self.scheduler.get_last_lr()[0]
-        self.model.network.train()
+        self.network.train()
         # Losses stay on the device until the epoch is over, so that the host never waits for a step.
         losses = torch.stack([self.step(batch) for batch in self._batches(self.train_rows, self.generator)])
         losses = distributed.sum_over_processes(losses)
@@ -119,6 +127,11 @@ class Training:
                 (loss * distributed.world_size()).backward()
             losses.append(loss.detach())
         self.optimizer.step()
+        if self.config.averaging:
+            if self.history:
+                self.average(list(self.model.network.parameters()), list(self.network.parameters()), None)
+            else:  # the first epoch's weights are not worth remembering
+                self.model.network.load_state_dict(self.network.state_dict())
         return torch.stack(losses).sum()
 
     @torch.no_grad()
@@ -137,26 +150,36 @@ class Training:
         order = rows[torch.randperm(len(rows), generator=generator, device=self.device)]
         batches = order.tensor_split(math.ceil(len(rows) / self.config.batch_size))
         shape = (len(batches),)
-        lengths = torch.randint(self.max_context + 1, shape, generator=generator, device=self.device).tolist()
-        for batch, length in zip(batches, lengths):
+        lengths = torch.randint(self.max_context + 1, shape, generator=generator, device=self.device)
+        if self.config.complete_contexts:
+            complete = torch.rand(shape, generator=generator, device=self.device) < self.config.complete_contexts
+            lengths[complete] = self.max_context
+        for batch, length in zip(batches, lengths.tolist()):
             yield self.draw(batch, length, generator)
 
     def draw(self, rows: Tensor, length: int, generator: torch.Generator) -> Batch:
         """A batch of these rows, (B,), with this many context slots."""
-        values = self.model.standardizer.standardize(self.values[rows.to(self.values.device)])  # (B, V)
-        return draw_batch(
-            values.to(self.device),
+        values, standardizer = self.values[rows.to(self.values.device)], self.model.standardizer  # (B, V)
+        batch = draw_batch(
+            standardizer.standardize(values).to(self.device),
             self.requestable,
             length,
-            self.steps,
+            self.model.network.head.draw,
             generator,
             noise_draws=self.config.noise_draws,
             observed_only=self.config.context_draw == "observed",
+            own_target=not self.improved,
         )
+        if not self.improved:
+            return batch
+        column = (batch.request - 1).to(values.device)
+        place = torch.rand(len(rows), generator=generator, device=self.device).to(values.device)
+        target = standardizer.dequantize(values.gather(1, column.unsqueeze(1)).squeeze(1), column, place)
+        return batch._replace(target=target.to(self.device))
 
     def _require_finite_weights(self):
         """Refuse an epoch whose last update was not finite: its loss would show that only after a checkpoint."""
-        finite = torch.stack([p.detach().isfinite().all() for p in self.model.network.parameters()])
+        finite = torch.stack([p.detach().isfinite().all() for p in self.network.parameters()])
         if not finite.all():
             raise FloatingPointError(
                 f"weights are not finite after the last step of epoch {len(self.history) + 1}: "
@@ -178,6 +201,11 @@ class Training:
     @property
     def _writes(self) -> bool:
         return self.run is not None and distributed.rank() == 0
+
+    def continue_from(self, trained: Model):
+        """Start from a trained model's weights and scales; see `initial.continue_from`."""
+        continue_from(trained, self.model)
+        self.network.load_state_dict(self.model.network.state_dict())
 
     def open_run(self, command: str = ""):
         """Make the run folder, if there is to be one, with all it takes to resume before the first step."""
@@ -215,8 +243,10 @@ class Training:
     @property
     def _changing(self) -> tuple:
         """What changes while the run goes on, for `training_state`."""
-        model = self.model
-        return model.network, model.standardizer, self.optimizer, self.scheduler, self.generator
+        model, network = self.model, self.network
+        if self.config.averaging:
+            network = nn.ModuleDict({"trained": network, "average": model.network})
+        return network, model.standardizer, self.optimizer, self.scheduler, self.generator
 
 
 def _in_parts(batch: Batch, tokens: int | None) -> Iterator[Batch]:

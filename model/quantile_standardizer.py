@@ -1,0 +1,193 @@
+"""Columns <-> a normal scale, each by a smooth monotone curve through its quantiles; repeated values become intervals.
+
+N rows, V kinds of data, K knots, A atoms, Q points of a column.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.special import ndtr, ndtri
+
+from model.spline import MonotoneSpline
+from model.standardizer import require_variation
+
+KNOTS, LEVELS = 64, 32  # room in the tables; quantiles that are looked at, at most
+ATOM_SHARE, ATOM_ROWS = 0.01, 5  # a value that so many of the rows hold is an atom
+ATOMS = int(1 / ATOM_SHARE)
+KNOT_ROWS = 50  # rows between two knots, at least: fewer would make the density follow the noise of the training rows
+MARGIN = 0.05  # of a column's range, by which samples may exceed it at most
+LIMIT = 7.0  # standard deviations: further out, probabilities have no digits left
+
+
+class QuantileStandardizer(nn.Module):
+    r"""Each column is mapped on a standard normal distribution, :math:`z = \Phi^{-1}(F(x))`.
+
+    F has a smooth part, a monotone spline through at most 32 quantiles, and a step at each **atom**, a value that at
+    least 1% of the training rows hold. On the normal scale an atom is an interval of its probability: `restore` gives
+    the value back for any z inside, `dequantize` draws z within it. Beyond the training rows the curve goes on for two
+    standard deviations or 5% of the column's range, whichever is less, and `restore` stops there.
+
+    Fitted once, on training rows. NaN stays NaN.
+
+    Args:
+        n_columns: Number of columns V.
+
+    Example:
+        >>> x = np.random.default_rng(0).exponential(size=(1000, 1))
+        >>> z = QuantileStandardizer(1).fit(x, ("x",)).standardize(torch.from_numpy(x))
+        >>> abs(z.mean().item()) < 0.05, abs(z.std().item() - 1) < 0.05
+        (True, True)
+    """
+
+    def __init__(self, n_columns: int):
+        super().__init__()
+
+        def table(width: int, value: float) -> Tensor:
+            return torch.full((n_columns, width), value, dtype=torch.float64)
+
+        # The curves of the values that are no atoms, x -> z.
+        for name in ("x", "z", "slope"):
+            self.register_buffer(name, table(KNOTS, 0.0))
+        self.register_buffer("atoms", table(ATOMS, torch.inf))
+        self.register_buffer("below", table(ATOMS + 1, 0.0))  # probability of the atoms before each
+        self.register_buffer("low", table(ATOMS, torch.inf))  # ends of their intervals, as probabilities
+        self.register_buffer("high", table(ATOMS, torch.inf))
+        # The range of the training rows, in the columns' units: outside it the model extrapolates.
+        self.register_buffer("minimum", table(1, -torch.inf).squeeze(1))
+        self.register_buffer("maximum", table(1, torch.inf).squeeze(1))
+
+    def fit(self, values: np.ndarray, names: tuple[str, ...]) -> QuantileStandardizer:
+        """Take curves and atoms from these rows; arguments and errors as `Standardizer.fit`."""
+        for i, name in enumerate(names):
+            observed = np.sort(values[:, i][~np.isnan(values[:, i])].astype(np.float64))
+            require_variation(observed, name)
+            self.minimum[i], self.maximum[i] = observed[0], observed[-1]
+            smooth = self._fit_atoms(i, observed)
+            x, z = (
+                _knots(smooth, observed[0], observed[-1]) if len(smooth) else (observed[[0, -1]], np.array([-1.0, 1.0]))
+            )
+            curve = MonotoneSpline.through(torch.from_numpy(x)[None], torch.from_numpy(z)[None])
+            room = torch.arange(1, KNOTS - len(x) + 1, dtype=torch.float64)  # the last slope goes on
+            last = curve.slope[0, -1]
+            self.x[i] = torch.cat([curve.x[0], curve.x[0, -1] + room])
+            self.z[i] = torch.cat([curve.y[0], curve.y[0, -1] + room * last])
+            self.slope[i] = torch.cat([curve.slope[0], last.expand(len(room))])
+        for i in range(len(names)):  # where the intervals lie needs the curves
+            n = int(self.atoms[i].isfinite().sum())
+            low, high = self.edges(self.atoms[i, :n], i)
+            self.low[i, :n], self.high[i, :n] = ndtr(low), ndtr(high)
+        return self
+
+    def _fit_atoms(self, column: int, observed: np.ndarray) -> np.ndarray:
+        """Find the atoms of a column; returns its other values."""
+        found, counts = np.unique(observed, return_counts=True)
+        is_atom = counts >= max(ATOM_SHARE * len(observed), ATOM_ROWS)
+        if (~is_atom).sum() < 2:  # one value makes no curve
+            is_atom[:] = True
+        n, shares = is_atom.sum(), counts[is_atom] / len(observed)
+        self.atoms[column, :n] = torch.from_numpy(found[is_atom])
+        self.below[column, 1:] = shares.sum()
+        self.below[column, 1 : n + 1] = torch.from_numpy(np.cumsum(shares))
+        return observed[~np.isin(observed, found[is_atom])]
+
+    def standardize(self, values: Tensor) -> Tensor:
+        """Physical -> normal scale, (N, V) -> (N, V), float32; an atom becomes the middle of its interval."""
+        return self._between(values.T, slice(None), 0.5).T.contiguous()
+
+    def dequantize(self, x: Tensor, column: Tensor, place: Tensor) -> Tensor:
+        """Physical -> normal scale of one value per row, an atom's at a place in 0 .. 1 within its interval.
+
+        Args:
+            x: Values, (N,).
+            column: Their columns, 0 .. V-1, (N,).
+            place: For instance uniform noise, (N,).
+
+        Returns:
+            (N,), float32.
+        """
+        return self._between(x.unsqueeze(1), column, place.unsqueeze(1)).squeeze(1)
+
+    def edges(self, x: Tensor, column: int) -> tuple[Tensor, Tensor]:
+        """The interval of the normal scale that each value stands for: a point, or for an atom its two ends.
+
+        Args:
+            x: Values of one column, any shape.
+            column: Which, 0 .. V-1.
+
+        Returns:
+            Lower and upper ends, shape of x, float64.
+        """
+        low, high = self._edges(x.reshape(1, -1), slice(column, column + 1))
+        return low.reshape(x.shape), high.reshape(x.shape)
+
+    def log_slope(self, x: Tensor, column: int) -> Tensor:
+        """Logarithm of dz/dx of the smooth part, shape of x; where x is an atom, at the upper end of its interval."""
+        row = slice(column, column + 1)
+        points = x.float().double().reshape(1, -1)
+        z, slope = self._curves(row).value_and_slope(points)
+        share = 1 - self.below[row, -1:]
+        _, z_all = self._edges(points, row)
+        return (share.log() + slope.log() - 0.5 * (z.square() - z_all.square())).reshape(x.shape)
+
+    def restore(self, z: Tensor, column: int) -> Tensor:
+        """Normal -> physical scale of one column, any shape, float64."""
+        row = slice(column, column + 1)
+        share, low, high = 1 - self.below[row, -1:], self.low[row], self.high[row]
+        points = z.double().reshape(1, -1)
+        smooth, atom = points, torch.full_like(points, torch.nan)
+        if share < 1:
+            u = ndtr(points)
+            i = (torch.searchsorted(low, u, right=True) - 1).clamp(min=0)
+            passed = u >= low.gather(1, i)
+            is_atom = passed & (u < high.gather(1, i)) | (share == 0)
+            atom = torch.where(is_atom, self.atoms[row].gather(1, i), atom)
+            smooth = ndtri(((u - self.below[row].gather(1, i + passed)) / share).clamp(0, 1)).clamp(-LIMIT, LIMIT)
+        margin = MARGIN * (self.maximum[column] - self.minimum[column])
+        x = self._curves(row).inverse(smooth).clamp(self.minimum[column] - margin, self.maximum[column] + margin)
+        return torch.where(points.isnan() | atom.isnan(), x, atom).reshape(z.shape)
+
+    # Below, points are (R, Q): Q values of each of R columns, which `rows` picks from the tables.
+
+    def _between(self, x: Tensor, rows, place: Tensor | float) -> Tensor:
+        low, high = self._edges(x, rows)
+        p_low, p_high = ndtr(low), ndtr(high)
+        return torch.where(low == high, low, ndtri(p_low + place * (p_high - p_low))).clamp(-LIMIT, LIMIT).float()
+
+    def _edges(self, x: Tensor, rows) -> tuple[Tensor, Tensor]:
+        x = x.float().double().contiguous()  # the precision of tables, in which atoms are recognised
+        z, atoms, below = self._curves(rows)(x), self.atoms[rows], self.below[rows]
+        smooth = (1 - below[:, -1:]) * ndtr(z)
+        # Atoms before x, then those up to x; NaN sorts last and stays NaN in the curve.
+        ends = (smooth + below.gather(1, torch.searchsorted(atoms, x, right=right)) for right in (False, True))
+        low, high = (torch.where(below[:, -1:] == 0, z, ndtri(end.clamp(0, 1))) for end in ends)
+        return low, high
+
+    def _curves(self, rows) -> MonotoneSpline:
+        return MonotoneSpline(self.x[rows], self.z[rows], self.slope[rows])
+
+
+def _knots(values: np.ndarray, minimum: float, maximum: float) -> tuple[np.ndarray, np.ndarray]:
+    """Knots of the curve of sorted values, at least two of which differ: x (K,) and z (K,).
+
+    Even in z, at least `KNOT_ROWS` apart, the outermost values being knots themselves, and two more beyond them.
+    """
+    n = len(values)
+    ranks = ndtr(torch.linspace(-1, 1, LEVELS, dtype=torch.float64) * ndtri(torch.tensor(1 - 0.5 / n).double())).numpy()
+    ranks = np.unique(np.round(ranks * n - 0.5).astype(int).clip(0, n - 1))
+    kept, apart = [n // 2], min(KNOT_ROWS, max(1, n // 8))
+    for side in (ranks[ranks > n // 2], ranks[ranks < n // 2][::-1]):  # outwards from the median
+        last = n // 2
+        for rank in side[:-1]:
+            if abs(rank - last) >= apart:
+                kept.append(last := rank)
+    x = np.unique(values[np.sort([0, *kept, n - 1])])
+    # A repeated value stands where the middle of its rows does.
+    middle = 0.5 * (np.searchsorted(values, x, "left") + np.searchsorted(values, x, "right"))
+    z = ndtri(torch.from_numpy(middle / n)).numpy()
+    margin = np.minimum(2 * (np.diff(x) / np.diff(z))[[0, -1]], MARGIN * (maximum - minimum))
+    # An atom at the end of a column is its bound: the curve must not pass it.
+    first = x[0] - margin[0] if x[0] == minimum else max(minimum, x[0] - margin[0])
+    last = x[-1] + margin[1] if x[-1] == maximum else min(maximum, x[-1] + margin[1])
+    return np.concatenate([[first], x, [last]]), np.concatenate([[z[0] - 2], z, [z[-1] + 2]])

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 NOTEBOOKS := California_Housing.ipynb Inference.ipynb Mixture.ipynb
-.PHONY: venv test test-slow lint figures notebooks evaluate bench-training bench-resume clean
+.PHONY: venv test test-slow lint docker-check data figures notebooks evaluate bench-training bench-inference bench-densities bench-resume clean
 
 venv: .venv/built
 
@@ -22,6 +22,13 @@ lint: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+docker-check: venv  ## lint the Dockerfile; needs no docker
+	$(BIN)/hadolint --failure-threshold style Dockerfile
+	$(BIN)/python -m pytest tests/test_dockerfile.py
+
+data: venv  ## the paper's files from Zenodo; a transfer that was cut is continued
+	$(BIN)/python -m model.datasets.download
+
 figures: venv  ## run the notebooks on the committed checkpoints; pictures appear in figs/
 	OMP_NUM_THREADS=1 $(BIN)/jupyter nbconvert --to notebook --execute --output-dir build/notebooks $(NOTEBOOKS)
 
@@ -34,6 +41,12 @@ evaluate: venv  ## measure the committed checkpoints on their test rows
 
 bench-training: venv  ## the published training procedure, literally, against ours: 10 minutes
 	$(BIN)/python -m benchmarks.training
+
+bench-inference: venv  ## the published sampling loop, literally, against ours; errors and memory: 10 minutes
+	$(BIN)/python -m benchmarks.inference
+
+bench-densities: venv  ## densities, joints and errors against closed forms; solvers and samplers against each other
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.densities $(wildcard trained_models/mixture trained_models/*_improved)
 
 bench-resume: venv  ## kill a training at random instants and resume it
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.resume

@@ -18,7 +18,7 @@ from typing import get_type_hints
 
 from model import EXPERIMENTS, Experiment, datasets, train
 from model.checkpoint import load_plan
-from model.config import HeadConfig, NetworkConfig, TrainingConfig, flat_fields
+from model.config import HeadConfig, NetworkConfig, TrainingConfig, flat_fields, improved
 from model.network import DensityNetwork
 
 PARTS = {"network": NetworkConfig, "head": HeadConfig, "training": TrainingConfig}
@@ -28,8 +28,8 @@ def make_parser() -> argparse.ArgumentParser:
     """One flag per config field; its type, help and default come from the field."""
     parser = argparse.ArgumentParser(
         description="Train a Transformer with a denoising-diffusion head on a table.",
-        epilog="An experiment brings its own sizes and training; the defaults shown are California's, "
-        "which a table of your own gets too.",
+        epilog="An experiment brings its own sizes and training; the defaults shown are those of the published recipe "
+        "for California. A table of your own gets the improved recipe, whose sizes --dry-run prints.",
     )
     parser.add_argument("table", nargs="?", help=f"an experiment ({', '.join(EXPERIMENTS)}) or a path to a table")
     parser.add_argument("--list", action="store_true", help="list the experiments and stop")
@@ -70,15 +70,18 @@ def make_experiment(arguments: argparse.Namespace) -> Experiment:
         names = [name for name, experiment in EXPERIMENTS.items() if experiment.dataset == arguments.table]
         raise ValueError(f"{arguments.table!r} is a data set; the experiment on it is {' or '.join(names)}")
     else:
-        experiment = Experiment(Path(arguments.table).stem, arguments.table)
+        experiment = improved(Experiment(Path(arguments.table).stem, arguments.table))
     if arguments.init_from is not None:
         trained = load_plan(arguments.init_from).experiment
-        experiment = replace(experiment, network=trained.network, head=trained.head)
+        recipe = overrides.pop("recipe", trained.training.recipe)
+        experiment = replace(experiment.override(recipe=recipe), network=trained.network, head=trained.head)
     return experiment.override(**overrides)
 
 
 def run_folder(arguments: argparse.Namespace) -> Path:
-    return arguments.run or Path("runs") / Path(arguments.table).stem
+    """Where the run is written: that of an experiment with another recipe than the published one is named after it."""
+    suffix = f"_{arguments.recipe}" if arguments.table in EXPERIMENTS and arguments.__dict__.get("recipe") else ""
+    return arguments.run or Path("runs") / (Path(arguments.table).stem + suffix.replace("_published", ""))
 
 
 def load_table(arguments: argparse.Namespace) -> datasets.Table:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from model import Emulator, Table, datasets
-from model.calibration import calibrate, ks_two_sample
+from model import Conditional, Emulator, Table, datasets
+from model.calibration import LEVELS, assess, calibrate, ks_two_sample
 from model.checkpoint import write_atomically
 from model.datasets import TEST, TRAIN, mixture
 from model.device import describe_hardware
@@ -30,12 +30,33 @@ def measure_columns(emulator: Emulator, table: Table, samples: int, max_rows: in
         if len(rows) > max_rows:  # at random: a table may be sorted
             rows = np.sort(np.random.default_rng(0).choice(rows, max_rows, replace=False))
         others = table.take(rows).to_frame().drop(columns=name)
-        drawn = emulator.conditional(name, others).rvs(samples, seed=0)
+        density = emulator.conditional(name, others)
         training = truth[(split == TRAIN) & ~np.isnan(truth)]
         # One more column, the first other one, to look for miscalibration that hides in its bins.
-        results[name] = calibrate(drawn, truth[rows], training, x=others.iloc[:, 0].to_numpy())
+        what = {"truth": truth[rows], "marginal": training, "x": others.iloc[:, 0].to_numpy()}
+        if is_published(emulator):
+            results[name] = calibrate(density.rvs(samples, seed=0, method="ancestral"), **what)
+        else:
+            results[name] = assess(exact_pit(density, truth[rows]), density.ppf(LEVELS), **what)
         print(f"{name:12s}", *(f"{key} {value:.4g}" for key, value in results[name].items()), flush=True)
     return results
+
+
+def is_published(emulator: Emulator) -> bool:
+    """Whether the model is asked in the published way, by ancestral samples."""
+    return emulator.model.experiment.training.recipe == "published"
+
+
+def exact_pit(density: Conditional, truth: np.ndarray) -> np.ndarray:
+    """Each truth's place in its own posterior, (N,): the cdf, and within an atom's jump a random place."""
+    u = np.random.default_rng(0).random(len(truth))
+    return np.clip(density.cdf(truth[:, None])[:, 0] - u * density.pmf(truth[:, None])[:, 0], 0, 1)
+
+
+def draw(emulator: Emulator, name: str, given: dict, size: int) -> np.ndarray:
+    """Samples in the way of the model's recipe, (N, size)."""
+    method = "ancestral" if is_published(emulator) else "flow"
+    return emulator.conditional(name, given).rvs(size, seed=0, method=method)
 
 
 def measure_marginals(emulator: Emulator, table: Table, size: int = 20_000) -> dict:
@@ -43,7 +64,7 @@ def measure_marginals(emulator: Emulator, table: Table, size: int = 20_000) -> d
     distances = {}
     for name in emulator.requestable:
         observed = table.column(name)[~np.isnan(table.column(name))]
-        drawn = emulator.conditional(name).rvs(size, seed=0)[0]
+        drawn = draw(emulator, name, {}, size)[0]
         distances[name] = round(ks_two_sample(drawn, observed), 4)
     return {"mean": round(float(np.mean(list(distances.values()))), 4), **distances}
 
@@ -52,7 +73,7 @@ def measure_bimodality(emulator: Emulator, table: Table, samples: int = 1000) ->
     """Giants and dwarfs at 4400 < Teff < 5000 K: the mass that p(log g | Teff) puts below log g = 3.5."""
     stars = table.take(emulator.model.split == TEST)
     stars = stars.take((stars.column("teff") > 4400) & (stars.column("teff") < 5000))
-    drawn = emulator.conditional("logg", {"teff": stars.column("teff")}).rvs(samples, seed=0)
+    drawn = draw(emulator, "logg", {"teff": stars.column("teff")}, samples)
     fraction = float((stars.column("logg") < 3.5).mean())
     edges = np.arange(0.0, 6.01, 0.1)
     height, centre = np.histogram(drawn, edges, density=True)[0], edges[:-1] + 0.05
@@ -76,7 +97,7 @@ def measure_exact(emulator: Emulator, size: int = 20_000) -> dict:
             order = rng.permutation(len(names))
             target, given = int(order[0]), sorted(int(i) for i in order[1 : n_given + 1])
             exact = truth.conditional([target], {i: float(row[i]) for i in given})
-            drawn = emulator.conditional(names[target], {names[i]: row[i] for i in given}).rvs(size, seed=0)[0]
+            drawn = draw(emulator, names[target], {names[i]: row[i] for i in given}, size)[0]
             distances.setdefault(f"given_{n_given}", []).append(ks_exact(drawn, exact.cdf))
     every = np.concatenate(list(distances.values()))
     means = {key: round(float(np.mean(values)), 4) for key, values in distances.items()}

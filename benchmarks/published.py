@@ -1,8 +1,9 @@
-"""The published training procedure, written out literally: what the benchmarks measure us against.
+"""The published procedures, written out literally: what the benchmarks measure us against.
 
-The same network (`tests/test_benchmarks.py` checks that the losses agree), trained in the way the paper's code does it:
-every layer over all slots, contexts padded to the longest, one Python loop over the stars before each epoch, the loss
-fetched to the host in every step.
+The same network (`tests/test_benchmarks.py` checks that the losses and the samples agree), trained in the way the
+paper's code does it: every layer over all slots, contexts padded to the longest, one Python loop over the stars before
+each epoch, the loss fetched to the host in every step; and asked in the way the paper's code does it: the condition
+copied for every sample and projected anew in every layer at every step.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class PublishedNetwork(nn.Module):
         self.out = nn.Linear(width, 1)
 
     def encode(self, token: Tensor, value: Tensor, request: Tensor) -> Tensor:
-        """Condition of each row, (B, D), from contexts padded to their full width, (B, 64)."""
+        """Condition of each row, (B, D), from contexts of one width, gaps and all: (B, 64) in training."""
         x = F.gelu(self.weight[token] * value.unsqueeze(-1) + self.bias[token])
         x = torch.cat([self.weight[request].unsqueeze(1), x], dim=1)
         is_pad = F.pad(token == 0, (1, 0), value=False)
@@ -55,7 +56,7 @@ class PublishedNetwork(nn.Module):
         return x[:, 0]
 
     def denoise(self, x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
-        """The predicted noise: (n, 1), (n,), (n, D) -> (n, 1)."""
+        """The predicted noise: (n, 1), (n,) or (1,), (n, D) -> (n, 1)."""
         for linear, condition, step in zip(self.linears, self.conditions, self.steps):
             x = F.gelu(linear(x) + condition(cond) + step(t))
         return self.out(x)
@@ -68,6 +69,30 @@ class PublishedNetwork(nn.Module):
         noise = torch.randn_like(target).unsqueeze(-1)
         x_t = self.schedule.q_sample(target.unsqueeze(-1), t, noise)
         return (self.denoise(x_t, t, cond) - noise).square().mean()
+
+    @torch.inference_mode()
+    def sample(self, cond: Tensor, size: int, generator: torch.Generator, timed_steps: int | None = None) -> Tensor:
+        """Samples on the standard scale by the ancestral loop over all T steps, (B, D) -> (B, size).
+
+        The paper's code adds noise in the last step too; left out, because ours does (`model.ddpm`).
+
+        Args:
+            cond: Conditions, from `encode`.
+            size: Samples per row.
+            generator: Draws the noise.
+            timed_steps: Stop after so many of the T steps, which all cost the same; the result is then unfinished.
+        """
+        schedule = self.schedule
+        rows, cond = len(cond), cond.repeat(size, 1)  # (size * B, D)
+        x = torch.randn(len(cond), 1, generator=generator, device=cond.device, dtype=cond.dtype)
+        for i in list(reversed(range(len(schedule))))[:timed_steps]:
+            t = torch.tensor([i], device=cond.device)
+            beta, alpha_bar = schedule.betas[t], schedule.alphas_cumprod[t]
+            x = (x - beta / (1 - alpha_bar).sqrt() * self.denoise(x, t, cond)) / (1 - beta).sqrt()
+            if i > 0:
+                noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+                x = x + beta.sqrt() * noise
+        return x.view(size, rows).T
 
 
 def prepare_epoch(values: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -15,11 +15,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 RUNS = ROOT / "trained_models"
+MANY_ROWS = "three_quantiles_tiny_network"  # the question of `benchmarks.memory` with the most rows
 
 SHOWN = {
     "california_housing": ["HouseValue"],
     "california_housing_dropout": ["HouseValue"],
+    "california_housing_improved": ["HouseValue", "MedInc", "Latitude"],
     "green2021": ["logg", "teff"],
+    "green2021_improved": ["logg", "teff"],
+    "mixture": [],
+    "mixture_improved": [],
 }
 
 
@@ -30,12 +35,12 @@ def read(name: str) -> dict:
 def rows() -> list[tuple[str, str, str]]:
     """Checkpoint, what was measured, the value."""
     table = []
-    for name in ("california_housing", "california_housing_dropout", "green2021", "mixture"):
+    for name, columns in SHOWN.items():
         metrics = read(name)
         test = metrics["test"]
         stage = "training, last stage" if "--init-from" in metrics["command"] else "training"
         table.append((name, stage, f"{metrics['seconds'] / 60:.0f} min"))
-        for column in SHOWN.get(name, []):
+        for column in columns:
             result = test["columns_given_all_others"][column]
             table += [
                 (name, f"CRPS of {column} given all others, {result['n']:.0f} test rows", f"{result['crps']:.4g}"),
@@ -44,6 +49,16 @@ def rows() -> list[tuple[str, str, str]]:
                     name,
                     f"KS of its PIT (99% threshold {result['pit_ks_threshold']:.3f})",
                     f"{result['pit_ks']:.3f}",
+                ),
+                (
+                    name,
+                    f"worst within bins of another column (99% threshold {result['worst_bin_threshold']:.3f})",
+                    f"{result['worst_bin_ks']:.3f}",
+                ),
+                (
+                    name,
+                    "truths within its central 68% and 95%",
+                    f"{result['coverage_68']:.3f}, {result['coverage_95']:.3f}",
                 ),
             ]
         if "ks_unconditional" in test:
@@ -72,7 +87,7 @@ def render() -> str:
 
 
 def render_speed() -> str:
-    """The ratios of the training benchmark in reStructuredText."""
+    """The ratios of the training and inference benchmarks in reStructuredText."""
     results = json.loads((ROOT / "benchmarks" / "results" / "training.json").read_text())
     resumed = json.loads((ROOT / "benchmarks" / "results" / "resume.json").read_text())
     cpu, gpu = results["cpu"], results["gpu"]
@@ -84,8 +99,54 @@ def render_speed() -> str:
         f"Peak memory beyond the table: {cpu['peak_memory_beyond_the_table_gb']} GB.",
         f"Killed at random instants and resumed (``make bench-resume``): {resumed['identical']} of "
         f"{resumed['kills']} runs ended bit-identical to one that was not.",
+        *answers(),
     ]
     return "\n".join(textwrap.fill(line, 120, initial_indent="* ", subsequent_indent="  ") for line in lines)
+
+
+def answers() -> list[str]:
+    """What the inference benchmark found; nothing where it has not been run."""
+    path = ROOT / "benchmarks" / "results" / "inference.json"
+    if not path.exists():
+        return []
+    results = json.loads(path.read_text())
+    ratio = {key.removeprefix("ratio_"): value for key, value in results.items() if key.startswith("ratio_")}
+    rows = results["memory"][MANY_ROWS]["rows"]
+    lines = [
+        "Answers against the published sampling loop (``make bench-inference``; stars configuration, fp32): 10,000 "
+        f"samples of one source {ratio['one_source']:.0f} times as fast (by the published "
+        f"head {ratio['one_source_published_head']:.0f} times); summaries {ratio['summary']:.0f} times "
+        f"({ratio['summary_few_at_a_time']:.0f} times if the loop takes few stars at a time); a joint of three columns "
+        f"{ratio['joint']:.1f} times, with nothing given {ratio['joint_nothing_given']:.1f} times; on "
+        f"{results['hardware']}, {results['date']}.",
+        f"Peak memory of a million samples of one row, or of three quantiles of {rows:,} rows, beyond model, table and "
+        f"result: {results['peak_memory_gb']} GB.",
+    ]
+    if results["questions"]:
+        lines.append(solver_errors(results))
+    if gpu := results["gpu"]:
+        lines.append(
+            f"On {gpu['hardware']}: 10,000 samples of one source in {gpu['one_source_ms']} ms, "
+            f"{gpu['summaries_per_second']:.0f} summaries a second, the Gaia XP sources in {gpu['hours_gaia_xp']} h."
+        )
+    return lines
+
+
+def solver_errors(results: dict) -> str:
+    """The errors that come with the speeds of `answers`."""
+    full, coarse = (
+        f"{r['steps']} steps, {r['points']} nodes" for r in map(results["settings"].get, ("full", "coarse"))
+    )
+    summary, published = results["summary_error"], []
+    for name, errors in results["checkpoints"].items():
+        if errors["recipe"] == "published":
+            published.append(f"{errors['ks_solver']:.4f} and {errors['ks_solver_max']:.4f} (``{name}``)")
+    return (
+        f"Their errors, in {results['questions']} random questions to the improved checkpoints against 1,000 steps: KS "
+        f"{results['ks_solver']:.4f} in the mean, {results['ks_solver_max']:.4f} at worst ({full}); in summaries the "
+        f"median is off by {summary['median']:.4f} sigma and sigma by {summary['sigma']:.4f} of itself, in the mean "
+        f"({coarse}). Published checkpoints against all T steps, KS in the mean and at worst: {', '.join(published)}."
+    )
 
 
 def blocks() -> dict[str, str]:

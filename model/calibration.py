@@ -204,8 +204,14 @@ def calibrate(
         >>> report["pit_ks"] < report["pit_ks_threshold"], report["crps_skill"] > 0.8
         (True, True)
     """
-    u = pit(samples, truth, seed)
-    score = crps(np.quantile(samples, LEVELS, axis=1).T, truth)
+    return assess(pit(samples, truth, seed), np.quantile(samples, LEVELS, axis=1).T, truth, marginal, x)
+
+
+def assess(
+    u: np.ndarray, quantiles: np.ndarray, truth: np.ndarray, marginal: np.ndarray, x: np.ndarray | None = None
+) -> dict[str, float]:
+    """`calibrate` for densities whose PIT values u, (N,), and quantiles at `LEVELS`, (N, 99), are known exactly."""
+    score = crps(quantiles, truth)
     report = {"pit_ks": ks_uniform(u), "pit_ks_threshold": float(ks_threshold(len(u)))}
     if x is not None:
         _, ks, n = pit_in_bins(u, x)

@@ -10,7 +10,7 @@ from model.datasets.table import Table
 from model.vocabulary import Vocabulary
 
 
-def read_given(given, vocabulary: Vocabulary, units: Sequence[str]) -> np.ndarray:
+def read_given(given, vocabulary: Vocabulary, units: Sequence[str], differences: bool = False) -> np.ndarray:
     """Sort given columns, of whatever kind, into the order of the vocabulary and into its units.
 
     Args:
@@ -20,6 +20,7 @@ def read_given(given, vocabulary: Vocabulary, units: Sequence[str]) -> np.ndarra
             are taken to be in the column's unit.
         vocabulary: The V columns that may be given.
         units: Their units as astropy writes them, "" for a pure number, (V,).
+        differences: The values are differences, errors for instance: of a unit only its size counts, not its zero.
 
     Returns:
         Values in `units`, NaN where nothing is given, (N, V), float64.
@@ -44,21 +45,21 @@ def read_given(given, vocabulary: Vocabulary, units: Sequence[str]) -> np.ndarra
         index = vocabulary.index(name)
         if name in columns:
             raise ValueError(f"column {name!r} is given twice")
-        columns[name] = _convert(name, _numbers(name, column), unit, units[index])
+        columns[name] = _convert(name, _numbers(name, column), unit, units[index], differences)
     values = np.full((_common_length(columns), len(vocabulary)), np.nan)
     for name, column in columns.items():
         values[:, vocabulary.index(name)] = column
     return values
 
 
-def read_values(name: str, x, unit: str) -> np.ndarray:
-    """Values of a column, a number, array or Quantity of any shape, as float64 in its unit.
+def read_values(name: str, x, unit: str, differences: bool = False) -> np.ndarray:
+    """Values of a column, a number, array or Quantity of any shape, as float64 in its unit; or differences of values.
 
     Raises:
         TypeError: If they are not numbers.
         astropy.units.UnitConversionError: If their unit is of the wrong physical type.
     """
-    return _convert(name, _floats(name, x), getattr(x, "unit", None), unit)
+    return _convert(name, _floats(name, x), getattr(x, "unit", None), unit, differences)
 
 
 def read_request(request: str | Iterable[str]) -> list[str]:
@@ -136,8 +137,8 @@ def _floats(name: str, column) -> np.ndarray:
         raise TypeError(f"column {name!r} is not made of plain numbers, one per row: {error}") from error
 
 
-def _convert(name: str, values: np.ndarray, unit, target_unit: str) -> np.ndarray:
-    """Values in another unit of the same physical type.
+def _convert(name: str, values: np.ndarray, unit, target_unit: str, differences: bool = False) -> np.ndarray:
+    """Values, or differences of values, in another unit of the same physical type.
 
     Logarithmic units are treated more strictly than by astropy, which turns magnitudes into dex and logarithms into
     plain numbers: in a column such a value is a mistake. A logarithm of a physical quantity that is given for a column
@@ -145,6 +146,8 @@ def _convert(name: str, values: np.ndarray, unit, target_unit: str) -> np.ndarra
     """
     if unit is None or str(unit) == target_unit:
         return values
+    if differences:
+        return _convert(name, values, unit, target_unit) - _convert(name, np.zeros(()), unit, target_unit)
     from astropy import units as u
 
     source, target = u.Unit(unit), u.Unit(target_unit)

@@ -178,10 +178,15 @@ class Conditional:
 
     def _curves(self, rows: slice, resolution: Resolution = FULL) -> MonotoneSpline:
         if resolution is not FULL or len(self) > KEPT_ROWS:
-            return self._source.curves(rows, resolution)
+            return self._solve(rows, resolution)
         if self._kept is None:
-            self._kept = self._source.curves(slice(0, len(self)), FULL)
+            self._kept = self._solve(slice(0, len(self)), FULL)
         return self._kept.rows(rows)
+
+    def _solve(self, rows: slice, resolution: Resolution) -> MonotoneSpline:
+        step = ROWS[self._source.device.type]
+        parts = (slice(start, min(start + step, rows.stop)) for start in range(rows.start, rows.stop, step))
+        return MonotoneSpline(*map(torch.cat, zip(*(self._source.curves(part, resolution) for part in parts))))
 
     def _moments(self, curve: MonotoneSpline) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation, (N,) each, integrated over normal quantiles."""

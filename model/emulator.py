@@ -17,6 +17,7 @@ from model.posterior import NoisyQuestion, Posterior
 from model.question import ROWS, Question
 
 ABSURD = 1e6  # scales from the median, or ranges from the training rows: a sentinel such as 1e20
+ROWS_AT_ONCE = 16_384  # rows that are standardised together
 
 
 class Emulator:
@@ -113,7 +114,10 @@ class Emulator:
         values = self._read(given)
         self._check_request(column, values)
         unit = self.units[column]
-        observed, error = (np.atleast_1d(read_values(column, x, unit)) for x in (observed, error))
+        observed = np.atleast_1d(read_values(column, observed, unit))
+        error = np.atleast_1d(read_values(column, error, unit, differences=True))
+        if not np.isfinite(observed[~np.isnan(observed)]).all():
+            raise ValueError(f"a measurement of {column!r} is infinite: use NaN for none")
         if not (error > 0).all():
             raise ValueError(f"the error of {column!r} must be positive, not {error[~(error > 0)][0]}")
         try:
@@ -122,7 +126,7 @@ class Emulator:
             raise ValueError(
                 f"{len(values)} rows are given, {len(observed)} measurements, {len(error)} errors"
             ) from reason
-        values = self._standardize(np.broadcast_to(values, (n, values.shape[1])))
+        values = self._standardize(np.broadcast_to(values, (n, values.shape[1])).copy())
         observed, error = (torch.from_numpy(np.broadcast_to(x, (n,)).copy()) for x in (observed, error))
         return Conditional(Posterior(Question(self.model, self.device, column, values), observed, error))
 
@@ -182,14 +186,12 @@ class Emulator:
         noisy = np.flatnonzero((errors > 0).any(axis=0))
         if not len(noisy):
             return Conditional(question)
-        scale = 1e-6 * np.subtract(*self._range[::-1])  # an exact value among noisy ones: an error too small to matter
-        observed = {i: torch.from_numpy(values[:, i].copy()) for i in noisy.tolist()}
-        sigma = {i: torch.from_numpy(np.where(errors[:, i] > 0, errors[:, i], scale[i])) for i in noisy.tolist()}
+        observed, sigma = ({i: torch.from_numpy(x[:, i].copy()) for i in noisy.tolist()} for x in (values, errors))
         return Conditional(NoisyQuestion(question, observed, sigma))
 
     def _read_errors(self, errors, values: np.ndarray) -> np.ndarray:
         """Errors in the columns' units, NaN where there are none, (N, V)."""
-        sigma = self._read(errors)
+        sigma = self._read(errors, differences=True)
         for i, name in enumerate(self.columns):
             if not np.isnan(sigma[:, i]).all() and np.isnan(values[:, i]).all():
                 raise ValueError(f"an error is given for {name!r}, but no value: give both, or neither")
@@ -199,20 +201,27 @@ class Emulator:
             raise ValueError(f"{len(values)} rows are given and {len(sigma)} errors: give as many or one number")
         return np.broadcast_to(sigma, values.shape)
 
-    def _read(self, given) -> np.ndarray:
-        return read_given(given, self.model.vocabulary, self.model.units)  # (N, V)
+    def _read(self, given, differences: bool = False) -> np.ndarray:
+        return read_given(given, self.model.vocabulary, self.model.units, differences)  # (N, V)
 
     def _standardize(self, values: np.ndarray) -> torch.Tensor:
-        home = self.model.standardizer.minimum.device
-        z = self.model.standardizer.standardize(torch.from_numpy(np.ascontiguousarray(values)).to(home)).cpu()
-        low, high = self._range
-        beyond = np.maximum(low - values, values - high) / (high - low)  # NaN where the range is unknown
+        """Values on the standard scale, (N, V) float32; in parts, because what lies between takes many times as much."""
+        z = torch.empty(values.shape)
+        for start in range(0, len(values), ROWS_AT_ONCE):
+            z[start : start + ROWS_AT_ONCE] = self._standardize_rows(values[start : start + ROWS_AT_ONCE], start)
+        return z
+
+    def _standardize_rows(self, values: np.ndarray, first: int) -> torch.Tensor:
+        standardizer, (low, high) = self.model.standardizer, self._range
+        z = standardizer.standardize(torch.from_numpy(values.copy()).to(standardizer.minimum.device)).cpu()
+        with np.errstate(invalid="ignore"):
+            beyond = np.maximum(low - values, values - high) / (high - low)  # NaN where the range is unknown
         absurd = ((z.abs() > ABSURD) | (torch.from_numpy(beyond) > ABSURD)).nonzero()
         if len(absurd):
             row, column = absurd[0].tolist()
             raise ValueError(
-                f"column {self.columns[column]!r}, row {row}: {values[row, column]:g} is a million times as far out "
-                "as the training rows; use NaN for a value that was not observed"
+                f"column {self.columns[column]!r}, row {first + row}: {values[row, column]:g} is a million times as "
+                "far out as the training rows; use NaN for a value that was not observed"
             )
         return z
 

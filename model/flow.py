@@ -43,7 +43,8 @@ class Resolution(NamedTuple):
 
 
 FULL = Resolution(steps=16, nodes=33, rounds=2)
-COARSE = Resolution(steps=10, nodes=13, rounds=1)  # for medians and standard deviations
+COARSE = Resolution(steps=12, nodes=17, rounds=1)  # for medians and standard deviations
+MOMENTS = 15  # quantiles of the published head's first pass
 PUBLISHED_STEPS = 2  # times as many for the published head, whose velocity is less smooth
 
 
@@ -105,7 +106,7 @@ def field(head: VelocityHead | DDPM, cond: Tensor, steps: int) -> Field:
     if isinstance(head, VelocityHead):
         return _continuous(head, cond, steps)
     zero = cond.new_zeros(len(cond), 1)
-    xi = torch.linspace(-3.5, 3.5, 15, device=cond.device)
+    xi = torch.linspace(-3.5, 3.5, MOMENTS, device=cond.device)
     weight = torch.exp(-0.5 * xi.square())
     weight = weight / weight.sum()
     x = _discrete(head, cond, zero, zero + 1, steps).push(xi.expand(len(cond), -1))
@@ -156,9 +157,13 @@ def _between(xi: Tensor, x: Tensor) -> Tensor:
 def _continuous(head: VelocityHead, cond: Tensor, steps: int) -> Field:
     projected = head.denoiser.project(cond)
     angles = _grid(0.5 * math.pi, steps, cond)
-    times = head.time(angles)
+    times = head.denoiser.project_time(head.time(angles))  # (steps + 1, W) per layer
     mean, scale = head.first_guess(cond)
-    return Field(mean, scale, angles.view(-1, 1, 1), lambda e, i: head.denoiser(e, times[i], projected))
+
+    def velocity(e_t: Tensor, i: int) -> Tensor:
+        return head.denoiser(e_t, [time[i] for time in times], projected)
+
+    return Field(mean, scale, angles.view(-1, 1, 1), velocity)
 
 
 def _discrete(head: DDPM, cond: Tensor, mean: Tensor, scale: Tensor, steps: int) -> Field:

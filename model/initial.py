@@ -59,6 +59,9 @@ def continue_from(trained: Model, model: Model):
     Raises:
         ValueError: If the networks differ in more than their columns.
     """
+    recipes = trained.experiment.training.recipe, model.experiment.training.recipe
+    if recipes[0] != recipes[1]:
+        raise ValueError(f"the trained model is of the {recipes[0]} recipe, not the {recipes[1]} one: train it anew")
     old, new = (replace(m.experiment.network, dropout=0.0) for m in (trained, model))  # dropout has no weights
     if old != new or trained.experiment.head != model.experiment.head:
         raise ValueError(

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from model.checkpoint import Model
-from model.columns import read_values
 from model.distribution import Conditional
 from model.question import ROWS, Question, block_seed, blocks, fresh
 

@@ -34,7 +34,7 @@ class DensityNetwork(nn.Module):
         dim, activation = experiment.network.embedding_dim, experiment.network.activation
         if experiment.training.recipe == "improved":
             self.embedding = PeriodicEmbedding(n_columns, dim, activation)
-            self.head = VelocityHead(experiment.head, cond_dim=dim, activation=activation)
+            self.head = VelocityHead(experiment.head, dim, activation, experiment.training.guess_weight)
         else:
             self.embedding = NonLinearEmbedding(n_columns, dim, activation)
             self.head = DDPM(experiment.head, dim=1, cond_dim=dim, activation=activation)

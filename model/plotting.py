@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
+from matplotlib.patches import StepPatch
 
 from model.calibration import coverage, ecdf, ecdf_band, ks_threshold, ks_uniform
 from model.selection import Selection
@@ -78,6 +79,14 @@ def density(
     ax.set(xlabel=_with_unit(label, unit), ylabel=_with_unit("density", inverse), xlim=(edges[0], edges[-1]))
     ax.locator_params(axis="x", nbins=4, steps=[1, 2, 5, 10])
     return artists
+
+
+def compare(ax: Axes, samples: np.ndarray, line: StepPatch, label: str, color: str = "C1") -> Artist:
+    """Other samples as a thin dashed line in the bins of a line that `density` drew."""
+    edges = line.get_data().edges
+    return ax.stairs(
+        _heights(np.ravel(samples), edges), edges, color=color, linewidth=1, linestyle="--", zorder=2, label=label
+    )
 
 
 def conditional(

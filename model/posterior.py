@@ -13,16 +13,15 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from torch import Tensor
-from torch.special import ndtr, ndtri
+from torch.special import ndtr
 
-from model.checkpoint import Model
 from model.flow import COARSE, FULL, Resolution
 from model.question import ROWS, Question
 from model.spline import MonotoneSpline
 
 PARTICLES = 128  # per row: values that the noisy columns may have had
 GRID = 257  # points of the prior's quantiles, and as many around the measurement
-NODES = 81  # of the resulting quantile functions
+NODES = 161  # of the resulting quantile functions
 
 
 class Posterior:
@@ -83,7 +82,7 @@ class NoisyQuestion:
     Args:
         question: With the measurements among its values.
         observed: Column index -> measurements in the column's unit, (N,); NaN = not given.
-        errors: Column index -> their standard deviations, (N,).
+        errors: Column index -> their standard deviations, (N,); 0 or NaN = exact.
     """
 
     def __init__(self, question: Question, observed: Mapping[int, Tensor], errors: Mapping[int, Tensor]):
@@ -107,10 +106,10 @@ class NoisyQuestion:
         n = len(weight)
         question = Question(self.model, self.device, self.column, values.flatten(0, 1))
         curve = question.curves(slice(0, len(question)), COARSE)  # averaged over: their errors are too
-        # A grid that each of the particles' densities has a say in.
-        xi = torch.linspace(-6, 6, 25, dtype=torch.float64, device=curve.x.device)
-        z = curve(xi.expand(len(curve.x), -1)).reshape(n, -1).sort(1).values
-        at = torch.linspace(0, z.shape[1] - 1, 4 * NODES, device=z.device).round().long()
+        # A grid that each of the particles' densities has a say in; shifted, as they may all be the same.
+        xi = torch.linspace(-6, 6, 25 * PARTICLES, dtype=torch.float64, device=curve.x.device).reshape(25, PARTICLES).T
+        z = curve(xi.repeat(n, 1)).reshape(n, -1).sort(1).values
+        at = torch.linspace(0, z.shape[1] - 1, 2 * NODES, device=z.device).round().long()
         z = z[:, at].cummax(1).values  # (N, G)
         probability = ndtr(curve.inverse(z.repeat_interleave(PARTICLES, 0))).reshape(n, PARTICLES, -1)
         cdf = (weight.unsqueeze(2) * probability).sum(1)
@@ -125,7 +124,7 @@ def particles(
     Args:
         question: Whose values are given; those of noisy columns are replaced.
         observed: Column index -> measurements in the column's unit, (N,); NaN = not given.
-        errors: Column index -> their standard deviations, (N,).
+        errors: Column index -> their standard deviations, (N,); 0 or NaN = exact.
         rows: Which rows.
 
     Returns:
@@ -133,7 +132,8 @@ def particles(
     """
     values = question.values[rows].clone()
     n = len(values)
-    values[:, list(observed)] = torch.nan
+    for column, error in errors.items():
+        values[error[rows] > 0, column] = torch.nan
     values = values.repeat_interleave(PARTICLES, 0)  # (N J, V)
     log_weight = torch.zeros(len(values), dtype=torch.float64)
     # Even in all of the columns' probabilities together (Kronecker sequence on powers of the generalised golden ratio).
@@ -141,13 +141,15 @@ def particles(
     for k, column in enumerate(observed):
         place = (0.5 + torch.arange(PARTICLES, dtype=torch.float64) * golden ** -(k + 1)).frac()  # (J,)
         # The particles of a row differ from the second column on.
-        given, times = (values, PARTICLES) if k else (values[::PARTICLES], 1)
+        given, times = (values.clone(), PARTICLES) if k else (values[::PARTICLES].clone(), 1)
+        given[:, column] = torch.nan
         prior = Question(question.model, question.device, question.model.vocabulary.names[column], given)
         seen, error = (x[column][rows].repeat_interleave(times) for x in (observed, errors))
+        seen = torch.where(error > 0, seen, torch.nan)  # an exact value is among those given
         places = place.repeat(n).unsqueeze(1) if k else place.expand(n, -1)
         drawn, evidence = _draw(Posterior(prior, seen, error), places)
-        drawn = torch.where(seen.unsqueeze(1).isnan(), torch.nan, drawn).flatten()  # (N J,)
-        values[:, column] = drawn.float()
+        measured = ~seen.repeat_interleave(PARTICLES // times).isnan()  # (N J,)
+        values[:, column] = torch.where(measured, drawn.flatten().float(), values[:, column])
         if k:
             log_weight += torch.where(seen.isnan(), 0.0, evidence)
     return values.reshape(n, PARTICLES, -1), log_weight.reshape(n, PARTICLES).softmax(1)

@@ -86,10 +86,11 @@ class QuantileStandardizer(nn.Module):
         is_atom = counts >= max(ATOM_SHARE * len(observed), ATOM_ROWS)
         if (~is_atom).sum() < 2:  # one value makes no curve
             is_atom[:] = True
-        n, shares = is_atom.sum(), counts[is_atom] / len(observed)
+        n = is_atom.sum()
+        below = torch.from_numpy(np.cumsum(np.append(0, counts[is_atom])) / len(observed))  # exactly 1 if all are
         self.atoms[column, :n] = torch.from_numpy(found[is_atom])
-        self.below[column, 1:] = shares.sum()
-        self.below[column, 1 : n + 1] = torch.from_numpy(np.cumsum(shares))
+        self.below[column] = below[-1]
+        self.below[column, : n + 1] = below
         return observed[~np.isin(observed, found[is_atom])]
 
     def standardize(self, values: Tensor) -> Tensor:
@@ -145,7 +146,12 @@ class QuantileStandardizer(nn.Module):
             atom = torch.where(is_atom, self.atoms[row].gather(1, i), atom)
             smooth = ndtri(((u - self.below[row].gather(1, i + passed)) / share).clamp(0, 1)).clamp(-LIMIT, LIMIT)
         margin = MARGIN * (self.maximum[column] - self.minimum[column])
-        x = self._curves(row).inverse(smooth).clamp(self.minimum[column] - margin, self.maximum[column] + margin)
+        # An atom at the end of a column is its bound.
+        lowest, highest = (
+            bound + side * margin * (self.atoms[column] != bound).all()
+            for side, bound in ((-1, self.minimum[column]), (1, self.maximum[column]))
+        )
+        x = self._curves(row).inverse(smooth).clamp(lowest, highest)
         return torch.where(points.isnan() | atom.isnan(), x, atom).reshape(z.shape)
 
     # Below, points are (R, Q): Q values of each of R columns, which `rows` picks from the tables.

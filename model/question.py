@@ -85,6 +85,8 @@ class Question:
     def _blocks(self, rows: slice, points: int, function: Callable, *arguments) -> Iterator:
         """A function of conditions, applied so that a block has so many points; arguments with rows are cut alike."""
         cond = self.encode(rows)
+        if isinstance(self.model.network.head, DDPM):
+            points = max(points, flow.MOMENTS)
         step = max(1, BLOCK[self.device.type] // points)
         for start in range(0, len(cond), step):
             part = slice(start, start + step)

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from model import checkpoint, distributed, run_log
-from model.config import Experiment
+from model.config import Experiment, improved
 from model.datasets import Table
 from model.device import pick_device
 from model.emulator import Emulator
@@ -34,7 +34,7 @@ def train(
 
     Args:
         table: The rows; only those dealt to training are trained on.
-        experiment: Sizes and procedure; the published recipe with California's sizes if left out.
+        experiment: Sizes and procedure; the improved recipe if left out.
         run: Folder for checkpoints, metrics and logs; nothing is written without one.
         resume: Continue the run in that folder.
         init_from: Run folder of a trained model to start from; columns it does not know are added to its vocabulary.
@@ -51,7 +51,7 @@ def train(
         FileExistsError: If ``run`` holds a run and ``resume`` is not set.
         FloatingPointError: If the loss stops being finite; the last good checkpoint is kept.
     """
-    experiment = (experiment or Experiment("table", "")).override(**overrides)
+    experiment = (experiment or improved(Experiment("table", ""))).override(**overrides)
     run = None if run is None else Path(run)
     trained = None if init_from is None else checkpoint.load_model(init_from)
     if resume:

@@ -150,12 +150,20 @@ class Training:
         order = rows[torch.randperm(len(rows), generator=generator, device=self.device)]
         batches = order.tensor_split(math.ceil(len(rows) / self.config.batch_size))
         shape = (len(batches),)
-        lengths = torch.randint(self.max_context + 1, shape, generator=generator, device=self.device)
+        lengths = self._draw_lengths(shape, generator)
         if self.config.complete_contexts:
             complete = torch.rand(shape, generator=generator, device=self.device) < self.config.complete_contexts
             lengths[complete] = self.max_context
         for batch, length in zip(batches, lengths.tolist()):
             yield self.draw(batch, length, generator)
+
+    def _draw_lengths(self, shape: tuple[int], generator: torch.Generator) -> Tensor:
+        """Context lengths 0 .. max_context, one a batch."""
+        most = self.max_context + 1
+        if self.config.length_draw == "uniform":
+            return torch.randint(most, shape, generator=generator, device=self.device)
+        # The logarithm of length + 1 is uniform: few values are what is given most often.
+        return (most ** torch.rand(shape, generator=generator, device=self.device)).long().clamp(1, most) - 1
 
     def draw(self, rows: Tensor, length: int, generator: torch.Generator) -> Batch:
         """A batch of these rows, (B,), with this many context slots."""

@@ -15,7 +15,6 @@ from model.config import HeadConfig
 
 FEATURES = 16
 SMALLEST_SCALE = 0.005  # of the first guess, on the standard scale: narrower densities are left to the diffusion
-GUESS_WEIGHT = 0.1  # of the first guess's log-likelihood in the loss
 TIME_POWER = 1.5  # > 1: little noise, where a density's edges are made, is trained on more often
 
 
@@ -43,13 +42,26 @@ class VelocityDenoiser(nn.Module):
         """The condition as each layer sees it: (B, D) -> (B, 1, W) per layer, once for all times and samples."""
         return [layer(cond).unsqueeze(1) for layer in self.cond]
 
-    def forward(self, x_t: Tensor, t: Tensor, projected: list[Tensor]) -> Tensor:
-        """Predict the velocity: x_t (B, K), t (B, K) or (), -> (B, K)."""
+    def project_time(self, t: Tensor) -> list[Tensor]:
+        """The time as each layer sees it: (...) -> (..., W) per layer."""
         order = torch.arange(1, FEATURES + 1, device=t.device, dtype=t.dtype)
-        features = torch.cos(math.pi * order * t.unsqueeze(-1))  # (B, K, F) or (F,)
+        features = torch.cos(math.pi * order * t.unsqueeze(-1))  # (..., F)
+        return [layer(features) for layer in self.time]
+
+    def forward(self, x_t: Tensor, time: list[Tensor], cond: list[Tensor]) -> Tensor:
+        """Predict the velocity.
+
+        Args:
+            x_t: Noisy values, (B, K).
+            time: What `project_time` gave, (B, K, W) or (W,) each.
+            cond: What `project` gave, (B, 1, W) each.
+
+        Returns:
+            The velocity, (B, K).
+        """
         x = x_t.unsqueeze(-1)  # (B, K, 1)
-        for linear, time, cond in zip(self.linear, self.time, projected):
-            x = self.activation(linear(x) + (time(features) + cond))  # (B, K, W)
+        for linear, shift, view in zip(self.linear, time, cond):
+            x = self.activation(linear(x) + (shift + view))  # (B, K, W)
         return self.out(x).squeeze(-1)
 
 
@@ -70,6 +82,7 @@ class VelocityHead(nn.Module):
         config: Sizes; ``diffusion_steps`` are those of `sample`.
         cond_dim: Dimension D of the condition.
         activation: Name of the activation in ``torch.nn.functional``.
+        guess_weight: Of the first guess's log-likelihood in the loss.
 
     Example:
         >>> head = VelocityHead(HeadConfig(head_width=8, diffusion_steps=10), cond_dim=4)
@@ -77,9 +90,9 @@ class VelocityHead(nn.Module):
         torch.Size([3, 5, 1])
     """
 
-    def __init__(self, config: HeadConfig, cond_dim: int, activation: str = "gelu"):
+    def __init__(self, config: HeadConfig, cond_dim: int, activation: str = "gelu", guess_weight: float = 0.1):
         super().__init__()
-        self.steps = config.diffusion_steps
+        self.steps, self.guess_weight = config.diffusion_steps, guess_weight
         self.guess = nn.Linear(cond_dim, 2)
         self.denoiser = VelocityDenoiser(config, cond_dim, activation)
 
@@ -99,9 +112,13 @@ class VelocityHead(nn.Module):
         return mean, SMALLEST_SCALE + F.softplus(width + 0.54)  # 1 where width is 0
 
     def draw(self, n: int, draws: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Draw what `loss` needs: times in (0, 1), antithetic, (B, K), and noise, (B, K, 1); see `DDPM.draw`."""
-        half = torch.rand((n * draws + 1) // 2, generator=generator, device=generator.device)
-        t = torch.cat([half, 1 - half])[: n * draws].reshape(n, draws)
+        """Draw what `loss` needs: times in (0, 1), (B, K), and noise, (B, K, 1); see `DDPM.draw`.
+
+        The times are stratified: each row has one in each K-th of the interval, the batch one in each of n K parts.
+        """
+        place = torch.rand(n, draws, generator=generator, device=generator.device)
+        row, draw = torch.arange(n, device=place.device), torch.arange(draws, device=place.device)
+        t = (draw * n + row.unsqueeze(1) + place) / (n * draws)
         return t, torch.randn(n, draws, 1, generator=generator, device=generator.device)
 
     def loss(self, x_0: Tensor, cond: Tensor, t: Tensor, noise: Tensor) -> Tensor:
@@ -121,8 +138,8 @@ class VelocityHead(nn.Module):
         e, noise, psi = ((x_0 - mean) / scale).detach(), noise.squeeze(-1), self.angle(t)  # (B, 1), (B, K), (B, K)
         x_t = psi.cos() * e + psi.sin() * noise
         v = psi.cos() * noise - psi.sin() * e
-        predicted = self.denoiser(x_t, t, self.denoiser.project(cond))
-        return (predicted - v).square().mean(1) + GUESS_WEIGHT * likelihood.squeeze(1)
+        predicted = self.denoiser(x_t, self.denoiser.project_time(t), self.denoiser.project(cond))
+        return (predicted - v).square().mean(1) + self.guess_weight * likelihood.squeeze(1)
 
     @torch.no_grad()
     def sample(self, cond: Tensor, size: int, generator: torch.Generator) -> Tensor:
@@ -145,7 +162,7 @@ class VelocityHead(nn.Module):
         times = torch.linspace(1, 0, self.steps + 1, device=cond.device)
         for t, s in zip(times[:-1], times[1:]):
             psi, chi = self.angle(t), self.angle(s)
-            v = self.denoiser(x, t, projected)
+            v = self.denoiser(x, self.denoiser.project_time(t), projected)
             e, noise = psi.cos() * x - psi.sin() * v, psi.sin() * x + psi.cos() * v
             # The variance of x at s given x and e (Ho et al. 2020, eq. 7); none at the last step, where sin(chi) = 0.
             variance = (chi.sin() / psi.sin()).square() * (1 - (psi.cos() / chi.cos()).square())

@@ -1,7 +1,14 @@
-"""What tests of training look at in run folders."""
+"""What tests of training share."""
 
 import csv
 from pathlib import Path
+
+import torch
+
+from model.training_loop import Training
+
+# Sizes of any recipe's network with which a training takes a second.
+SMALL = {"embedding_dim": 8, "heads": 2, "feedforward_dim": 16, "head_width": 8, "batch_size": 64, "epochs": 4}
 
 
 def read_metrics(run: Path) -> list[dict]:
@@ -12,3 +19,9 @@ def read_metrics(run: Path) -> list[dict]:
 def assert_same_run(one: Path, other: Path):
     for name in ("model.safetensors", "training_metrics.csv"):
         assert (one / name).read_bytes() == (other / name).read_bytes(), name
+
+
+def make_training(table, tiny, **overrides) -> Training:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Training(table, tiny.override(**overrides), None, torch.device("cpu"))

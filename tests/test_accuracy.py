@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks import densities
 from benchmarks.accuracy import ks_exact, measure_bimodality, measure_exact
+from benchmarks.solver import load_table
 from model import Emulator, datasets
 from model.calibration import LEVELS, crps, ks_threshold, ks_two_sample, ks_uniform, pit
 from model.datasets import TEST
@@ -82,3 +84,54 @@ def test_mixture_against_thirty_exact_conditionals():
     assert result["mean"] <= 0.03
     assert result["worst"] <= 0.08  # the aim is 0.05: see the departures in the README
     assert abs(result["mean"] - reported("mixture")["ks_exact"]["mean"]) < 0.002
+
+
+IMPROVED = sorted(path.name for path in RUNS.glob("*_improved"))
+
+
+@pytest.fixture(scope="module")
+def improved_mixture() -> Emulator:
+    if not (RUNS / "mixture_improved").exists():
+        pytest.skip("trained_models/mixture_improved is not there")
+    return Emulator.load(RUNS / "mixture_improved", "cpu")
+
+
+@pytest.mark.slow
+def test_densities_of_the_improved_mixture_are_exact(improved_mixture):
+    result = densities.measure_mixture(improved_mixture)
+    assert result["mean_ks_exact"] <= 0.015
+    assert result["mean_logpdf_error"] <= 0.05
+
+
+@pytest.mark.slow
+def test_errors_and_denoising_of_the_improved_mixture_are_exact(improved_mixture):
+    result = densities.measure_noisy(improved_mixture)
+    assert result["errors_ks"] <= 0.03
+    assert result["denoise_ks"] <= 0.03
+
+
+@pytest.mark.slow
+def test_the_order_of_a_joint_hardly_matters(improved_mixture):
+    """Nothing makes the orders agree but that each is learned well."""
+    result = densities.measure_joint(improved_mixture)
+    assert result["joint_order_spread"] <= 0.1
+    assert result["joint_logpdf_error"] <= 0.1
+
+
+@pytest.mark.slow
+def test_a_classifier_cannot_tell_joint_samples_from_exact_ones(improved_mixture):
+    assert densities.measure_c2st(improved_mixture)["c2st"] <= 0.55
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", IMPROVED)
+def test_few_steps_solve_improved_checkpoints(name):
+    emulator = Emulator.load(RUNS / name, "cpu")
+    try:
+        table = load_table(emulator)
+    except FileNotFoundError as error:
+        pytest.skip(f"real data not found: {error}")
+    result = densities.measure_solver(emulator, table, n=200)
+    assert result["mean_ks_solver"] <= 0.003
+    assert result["worst_ks_solver"] <= 0.015
+    assert densities.measure_samplers(emulator, table, n=4)["ks_flow_sde"] <= 0.02

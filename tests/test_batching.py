@@ -9,6 +9,11 @@ from model.batching import draw_batch, trainable_rows
 V = 6
 
 
+def draw(n: int, draws: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """What heads draw: ten steps, and noise."""
+    return torch.randint(10, (n, draws), generator=generator), torch.randn(n, draws, 1, generator=generator)
+
+
 def rows(n: int) -> torch.Tensor:
     """Row i holds 100 i + column, so that every number says where it came from; a third is missing."""
     values = 100.0 * torch.arange(n)[:, None] + torch.arange(V)
@@ -21,7 +26,7 @@ def rows(n: int) -> torch.Tensor:
 def test_values_and_targets_come_from_the_columns_that_are_named(length):
     values = rows(500)
     batch = draw_batch(
-        values, torch.ones(V, dtype=torch.bool), length, 10, torch.Generator().manual_seed(1), noise_draws=3
+        values, torch.ones(V, dtype=torch.bool), length, draw, torch.Generator().manual_seed(1), noise_draws=3
     )
     assert batch.t.shape == (500, 3)
     assert batch.noise.shape == (500, 3, 1)
@@ -41,7 +46,7 @@ def test_values_and_targets_come_from_the_columns_that_are_named(length):
 def test_draws_are_uniform_and_only_requestable_columns_are_requested():
     n = 60_000
     values, requestable = torch.zeros(n, V), torch.tensor([True, False, True, True, False, True])
-    batch = draw_batch(values, requestable, 3, 10, torch.Generator().manual_seed(2))
+    batch = draw_batch(values, requestable, 3, draw, torch.Generator().manual_seed(2))
     counts = torch.bincount(batch.request, minlength=V + 1)[1:]
     assert (counts[~requestable] == 0).all()
     expected, sd = n / 4, np.sqrt(n / 4 * 3 / 4)
@@ -57,3 +62,25 @@ def test_draws_are_uniform_and_only_requestable_columns_are_requested():
 def test_rows_without_an_observed_requestable_column_are_not_trained_on():
     values = torch.tensor([[1.0, torch.nan], [torch.nan, 2.0], [torch.nan, torch.nan]])
     assert trainable_rows(values, torch.tensor([True, False])).tolist() == [True, False, False]
+
+
+@pytest.mark.parametrize("observed_only", [False, True])
+def test_a_target_stays_out_of_its_own_context_where_it_may_not_be_there(observed_only):
+    values = rows(2000)
+    batch = draw_batch(
+        values,
+        torch.ones(V, dtype=torch.bool),
+        V - 1,
+        draw,
+        torch.Generator().manual_seed(3),
+        observed_only=observed_only,
+        own_target=False,
+    )
+    assert not (batch.token == batch.request[:, None]).any()
+    others = (~values.isnan()).sum(1) - 1
+    filled = (batch.token > 0).sum(1)
+    if observed_only:  # a complete context: all that is observed, but the target
+        assert torch.equal(filled, others)
+    else:  # one of the V columns is not drawn
+        assert (filled <= others).all()
+        assert (filled >= others - 1).all()

@@ -9,7 +9,7 @@ from astropy import units as u
 from astropy.table import MaskedColumn, QTable
 from astropy.table import Table as AstropyTable
 
-from model.columns import read_given, read_request
+from model.columns import read_given, read_request, read_values
 from model.datasets import Table
 from model.vocabulary import Vocabulary
 
@@ -181,3 +181,26 @@ def test_impossible_requests(request_):
 def test_empty_request():
     with pytest.raises(ValueError, match="no column"):
         read_request([])
+
+
+@pytest.mark.parametrize(
+    ("unit", "value", "expected"),
+    [
+        ("K", 5 * u.deg_C, 5),  # a scale's zero does not count
+        ("K", 9 * u.imperial.deg_F, 5),
+        ("K", 20 * u.mK, 0.02),
+        ("dex", u.Dex(0.1, u.dex(u.m / u.s**2)), 0.1),  # nor does a logarithm's unit
+        ("mag", u.Magnitude(0.1), 0.1),
+        ("", 3 * u.percent, 0.03),
+        ("km", 0.2, 0.2),
+    ],
+)
+def test_differences_are_scaled_but_not_shifted(unit, value, expected):
+    assert read_values("x", value, unit, differences=True) == pytest.approx(expected)
+    given = read_given({"x": value}, Vocabulary(["x"]), [unit], differences=True)
+    assert given[0, 0] == pytest.approx(expected)
+
+
+def test_differences_of_another_physical_type_are_refused():
+    with pytest.raises(u.UnitConversionError, match="'x' is in 'K'"):
+        read_values("x", 1 * u.s, "K", differences=True)

@@ -1,15 +1,24 @@
 """One flag per field, every flag counts, everything is saved, nonsense is refused."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
 import training
-from model.config import EXPERIMENTS, Experiment, HeadConfig, NetworkConfig, TrainingConfig, flat_fields
+from model.config import (
+    EXPERIMENTS,
+    RECIPES,
+    Experiment,
+    HeadConfig,
+    NetworkConfig,
+    TrainingConfig,
+    flat_fields,
+    improved,
+)
 
-OTHER = {"activation": "relu", "cycles": 2, "max_context": 5, "seed": 3, "recipe": "published"}
-OTHER |= {"context_draw": "observed", "precision": "bf16", "compile": True}
+OTHER = {"activation": "relu", "cycles": 2, "max_context": 5, "seed": 3}
+OTHER |= {"context_draw": "observed", "precision": "bf16", "compile": True, "complete_contexts": 0.5, "averaging": 0.9}
 
 
 def other_value(field):
@@ -19,15 +28,67 @@ def other_value(field):
     return field.default * 2 if isinstance(field.default, int) else field.default / 2
 
 
-@pytest.mark.parametrize(("part", "field"), list(flat_fields()), ids=lambda value: getattr(value, "name", value))
+def from_flags(*flags) -> Experiment:
+    return training.make_experiment(training.make_parser().parse_args([str(flag) for flag in flags]))
+
+
+FLAGS = [(part, field) for part, field in flat_fields() if field.name != "recipe"]
+
+
+@pytest.mark.parametrize(("part", "field"), FLAGS, ids=lambda value: getattr(value, "name", value))
 def test_every_flag_changes_its_field_and_no_other(part, field):
     value = other_value(field)
     flag = "--" + field.name.replace("_", "-")
-    flags = ["california_housing", flag] if value is True else ["california_housing", flag, str(value)]
-    experiment = training.make_experiment(training.make_parser().parse_args(flags))
-    expected = asdict(EXPERIMENTS["california_housing"])
+    recipe = "improved" if field.name == "guess_weight" else "published"
+    expected = asdict(EXPERIMENTS["california_housing"].override(recipe=recipe))
+    assert expected[part][field.name] != value
     expected[part][field.name] = value
-    assert asdict(experiment) == expected
+    flags = ["california_housing", "--recipe", recipe, flag, *([] if value is True else [value])]
+    assert asdict(from_flags(*flags)) == expected
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_the_improved_recipe_brings_its_own_sizes_which_other_flags_override(name):
+    experiment = from_flags(name, "--recipe", "improved", "--head-width", 24, "--epochs", 7)
+    training_, network = experiment.training, experiment.network
+    assert experiment == improved(EXPERIMENTS[name]).override(head_width=24, epochs=7)
+    assert (training_.recipe, training_.epochs, experiment.head.head_width) == ("improved", 7, 24)
+    assert (training_.noise_draws, training_.complete_contexts, training_.averaging) == (4, 0.5, 0.999)
+    assert network.embedding_dim == (192 if "stars" in name else 64)
+    assert (experiment.name, experiment.dataset) == (name, EXPERIMENTS[name].dataset)
+    assert experiment.override(recipe="improved") == experiment  # nothing is reset when nothing changes
+    assert experiment.override(recipe="published") == EXPERIMENTS[name]
+    assert from_flags(name, "--recipe", "published") == EXPERIMENTS[name]
+
+
+def test_a_table_of_ones_own_gets_the_improved_recipe_and_its_sizes():
+    experiment = from_flags("my_table.csv")
+    assert (experiment.name, experiment.dataset) == ("my_table", "my_table.csv")
+    network, head = experiment.network, experiment.head
+    assert (network.embedding_dim, network.heads, network.feedforward_dim, network.layers) == (64, 8, 256, 3)
+    assert (head.head_width, head.head_layers, experiment.training.recipe) == (128, 4, "improved")
+    published_ = from_flags("my_table.csv", "--recipe", "published")
+    assert published_ == Experiment("my_table", "my_table.csv")
+
+
+@pytest.mark.xfail(strict=True, reason="model.config looks experiments up by name alone")
+@pytest.mark.parametrize("name", ["stars", "mixture"])
+def test_a_table_that_is_called_like_an_experiment_is_not_that_experiment(name):
+    for recipe in RECIPES:
+        own = from_flags(f"{name}.csv", "--recipe", recipe)
+        other = from_flags("my_table.csv", "--recipe", recipe)
+        assert own == replace(other, name=name, dataset=f"{name}.csv")
+
+
+@pytest.mark.parametrize(
+    ("flag", "recipe"), [("--beta-min", "improved"), ("--beta-max", "improved"), ("--guess-weight", "published")]
+)
+def test_a_flag_that_would_do_nothing_is_an_error(flag, recipe):
+    for table in ("mixture", "my_table.csv"):
+        with pytest.raises(ValueError, match=f"{flag[2:].replace('-', '_')} plays no part in the {recipe} recipe"):
+            from_flags(table, "--recipe", recipe, flag, 0.05)
+        other = "published" if recipe == "improved" else "improved"
+        assert from_flags(table, "--recipe", other, flag, 0.05) != from_flags(table, "--recipe", other)
 
 
 def test_field_names_are_unique_so_that_flags_are():
@@ -37,8 +98,9 @@ def test_field_names_are_unique_so_that_flags_are():
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_an_experiment_survives_json(name):
-    experiment = EXPERIMENTS[name]
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_an_experiment_survives_json(name, recipe):
+    experiment = EXPERIMENTS[name].override(recipe=recipe, averaging=0.5)
     assert Experiment.from_dict(json.loads(json.dumps(experiment.to_dict()))) == experiment
 
 
@@ -52,6 +114,8 @@ def test_an_experiment_survives_json(name):
         (HeadConfig, {"diffusion_steps": 1}, "diffusion_steps"),
         (TrainingConfig, {"epochs": 10}, "multiple of cycles"),
         (TrainingConfig, {"recipe": "secret"}, "recipe"),
+        (TrainingConfig, {"averaging": 1.0}, "averaging"),
+        (TrainingConfig, {"complete_contexts": 1.5}, "complete_contexts"),
         (TrainingConfig, {"learning_rate": 0.0, "min_learning_rate": 0.0}, "learning_rate"),
         (TrainingConfig, {"test_fraction": 0.6, "val_fraction": 0.4}, "test_fraction"),
     ],
@@ -64,3 +128,5 @@ def test_values_out_of_range_are_named(config, values, message):
 def test_an_unknown_field_is_named():
     with pytest.raises(TypeError, match="learning_rat"):
         EXPERIMENTS["mixture"].override(learning_rat=1.0)
+    with pytest.raises(ValueError, match="recipe must be one of"):
+        EXPERIMENTS["mixture"].override(recipe="secret")

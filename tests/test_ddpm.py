@@ -8,7 +8,7 @@ import torch
 
 from model.calibration import ks_threshold
 from model.config import HeadConfig
-from model.ddpm import DDPM, draw_noise
+from model.ddpm import DDPM
 from model.schedule import SigmoidSchedule
 
 N = 20_000
@@ -86,12 +86,14 @@ def test_no_noise_is_added_at_the_last_step():
 
 @pytest.mark.parametrize(("rows", "draws"), [(8, 1), (7, 1), (7, 3)])
 def test_steps_are_antithetic_and_uniform(rows, draws):
-    t, noise = draw_noise(rows, draws, 2, 10, torch.Generator().manual_seed(0))
+    with torch.random.fork_rng():
+        head = DDPM(HeadConfig(diffusion_steps=10), dim=2)
+    t, noise = head.draw(rows, draws, torch.Generator().manual_seed(0))
     assert t.shape == (rows, draws)
     assert noise.shape == (rows, draws, 2)
     first, second = t.flatten().tensor_split([(rows * draws + 1) // 2])
     assert torch.equal(second, 9 - first[: len(second)])
-    many, _ = draw_noise(N, 1, 1, 10, torch.Generator().manual_seed(1))
+    many, _ = head.draw(N, 1, torch.Generator().manual_seed(1))
     # Antithetic pairs are not independent: the variance of a count is at most twice that of N / 2 fair pairs.
     assert (torch.bincount(many.flatten()) - N / 10).abs().max() < 4 * math.sqrt(2 * N / 10)
 
@@ -101,7 +103,7 @@ def test_the_loss_is_the_squared_error_of_the_predicted_noise():
         torch.manual_seed(0)
         head = DDPM(HeadConfig(head_width=8, diffusion_steps=10), cond_dim=4)
     x_0, cond = torch.randn(7, 1, generator=torch.Generator().manual_seed(0)), torch.ones(7, 4)
-    t, noise = draw_noise(7, 3, 1, 10, torch.Generator().manual_seed(0))
+    t, noise = head.draw(7, 3, torch.Generator().manual_seed(0))
     loss = head.loss(x_0, cond, t, noise)
     for row in range(7):
         for draw in range(3):

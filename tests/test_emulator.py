@@ -5,8 +5,11 @@ import pandas as pd
 import pytest
 import torch
 
-from model import Emulator, distribution, train
+from model import Emulator, joint, question, train
 from model.device import describe_system, pick_device
+from model.question import Question
+
+N = 20_000
 
 
 @pytest.fixture
@@ -32,14 +35,16 @@ def test_shapes_and_units(emulator):
 
 def test_statistics_are_those_of_the_samples(emulator):
     p = emulator.conditional("a", {"b": [0.0, 1.0]})
-    drawn = p.rvs(500, seed=3).astype(np.float64)
-    np.testing.assert_allclose(p.mean(samples=500, seed=3), drawn.mean(1), rtol=1e-5)
-    np.testing.assert_allclose(p.std(samples=500, seed=3), drawn.std(1), rtol=1e-5)
-    np.testing.assert_allclose(
-        p.ppf([0.1, 0.9], samples=500, seed=3), np.quantile(drawn, [0.1, 0.9], axis=1).T, rtol=1e-5
-    )
-    np.testing.assert_allclose(p.median(samples=500, seed=3), np.median(drawn, axis=1), rtol=1e-5)
-    np.testing.assert_allclose(p.interval(0.8, samples=500, seed=3)[0], np.quantile(drawn, 0.1, axis=1), rtol=1e-5)
+    drawn, n = p.rvs(N, seed=3).astype(np.float64), N
+    assert (np.abs(p.mean() - drawn.mean(1)) < 4 * drawn.std(1) / np.sqrt(n)).all()
+    fourth = ((drawn - drawn.mean(1, keepdims=True)) ** 4).mean(1)
+    error = np.sqrt((fourth - drawn.var(1) ** 2) / n) / (2 * drawn.std(1))
+    assert (np.abs(p.std() - drawn.std(1)) < 4 * error).all()
+    for q in (0.1, 0.5, 0.9):  # the share of samples below a quantile is binomial
+        share = (drawn <= p.ppf(q)).mean(1)
+        assert (np.abs(share - q) < 4 * np.sqrt(q * (1 - q) / n)).all()
+    assert np.array_equal(p.median(), p.ppf(0.5)[:, 0])
+    assert np.array_equal(np.stack(p.interval(0.8), 1), p.ppf([0.5 - 0.8 / 2, 0.5 + 0.8 / 2]))
 
 
 def test_seeds(emulator):
@@ -78,37 +83,46 @@ def test_a_missing_value_is_the_same_as_no_value(emulator):
 
 def test_a_question_is_standardised_with_the_training_rows_numbers(emulator):
     """Trap 6: alone or among others, near or far, a row means the same."""
-    one = distribution.encode(emulator.model, emulator.device, "a", emulator._standardize(emulator._read({"b": [1.0]})))
-    many = emulator._standardize(emulator._read({"b": [1.0, 500.0, -3.0]}))
-    torch.testing.assert_close(distribution.encode(emulator.model, emulator.device, "a", many)[:1], one)
+
+    def conditions(given):
+        values = emulator._standardize(emulator._read(given))
+        return Question(emulator.model, emulator.device, "a", values).encode(slice(0, len(values)))
+
+    torch.testing.assert_close(conditions({"b": [1.0, 500.0, -3.0]})[:1], conditions({"b": [1.0]}))
 
 
 def test_memory_is_bounded_by_blocks(emulator, monkeypatch):
     sizes = []
-    original = type(emulator.model.network.head).sample
+    denoiser = type(emulator.model.network.head.denoiser)
+    original = denoiser.forward
 
-    def record(self, cond, size, generator, trace=None):
-        sizes.append(len(cond) * size)
-        return original(self, cond, size, generator, trace)
+    def record(self, x_t, t, projected):
+        sizes.append(x_t.numel())
+        return original(self, x_t, t, projected)
 
-    monkeypatch.setattr(type(emulator.model.network.head), "sample", record)
-    monkeypatch.setitem(distribution.BLOCK, "cpu", 64)
-    p = emulator.conditional("a", {"b": np.linspace(-1, 1, 30)})
-    assert p.rvs(10, seed=0).shape == (30, 10)
-    assert p.rvs(150, seed=0).shape == (30, 150)
-    assert emulator.joint(["a", "b"], {"c": np.zeros(20)}).rvs(10, seed=0).shape == (20, 10, 2)
+    monkeypatch.setattr(denoiser, "forward", record)
+    monkeypatch.setitem(question.BLOCK, "cpu", 64)
+    monkeypatch.setattr(joint, "CHUNK", 64)
+    p = emulator.conditional("a", {"b": np.linspace(-1, 1, 9)})
+    several = emulator.joint(["a", "b"], {"c": np.zeros(8)})
+    for method in ("flow", "sde"):
+        assert p.rvs(10, seed=0, method=method).shape == (9, 10)
+        assert p.rvs(150, seed=0, method=method).shape == (9, 150)
+        assert several.rvs(10, seed=0, method=method).shape == (8, 10, 2)
+    assert p.summary().shape == (9, 4)
+    assert several.logpdf(np.zeros((3, 2))).shape == (8, 3)
     assert max(sizes) <= 64
 
 
 def test_joint_follows_the_chain_rule_in_the_order_asked_for(emulator, monkeypatch):
     asked = []
-    original = distribution.encode
+    original = Question.encode
 
-    def record(model, device, column, values):
-        asked.append((column, tuple((~values.isnan()).any(0).tolist())))
-        return original(model, device, column, values)
+    def record(self, rows):
+        asked.append((self.column, tuple((~self.values.isnan()).any(0).tolist())))
+        return original(self, rows)
 
-    monkeypatch.setattr(distribution, "encode", record)
+    monkeypatch.setattr(Question, "encode", record)
     joint = emulator.joint(["c", "a"], {"d": [0.0, 1.0]})
     samples = joint.rvs(3, seed=0)
     assert samples.shape == (2, 3, 2)
@@ -119,13 +133,13 @@ def test_joint_follows_the_chain_rule_in_the_order_asked_for(emulator, monkeypat
 
 def test_each_sample_of_a_joint_is_conditioned_on_its_own_row_and_past(emulator, monkeypatch):
     seen = {}
-    original = distribution.encode
+    original = Question.encode
 
-    def record(model, device, column, values):
-        seen[column] = values
-        return original(model, device, column, values)
+    def record(self, rows):
+        seen[self.column] = self.values
+        return original(self, rows)
 
-    monkeypatch.setattr(distribution, "encode", record)
+    monkeypatch.setattr(Question, "encode", record)
     samples = emulator.joint(["c", "a"], {"d": [0.0, 1.0]}).rvs(3, seed=0)
     standardizer = emulator.model.standardizer
     np.testing.assert_allclose(standardizer.restore(seen["a"][:, 2], 2).numpy(), samples[:, :, 0].ravel(), rtol=1e-4)
@@ -134,7 +148,7 @@ def test_each_sample_of_a_joint_is_conditioned_on_its_own_row_and_past(emulator,
 
 def test_summary(emulator):
     frame = pd.DataFrame({"b": [0.0, 1e6], "c": [0.0, np.nan]}, index=["first", "second"])
-    summary = emulator.summary(frame, request=["a", "b"], samples=50)
+    summary = emulator.summary(frame, request=["a", "b"])
     assert list(summary.index) == ["first", "second"]
     assert list(summary.columns) == [
         *(f"{name}_{what}" for name in "ab" for what in ("median", "sigma", "q16", "q84")),
@@ -142,8 +156,11 @@ def test_summary(emulator):
     ]
     assert list(summary["outside_training_range"]) == ["", "b"]
     assert (summary["a_q16"] <= summary["a_median"]).all()
-    assert summary["a_median"].iloc[0] == emulator.conditional("a", frame).median(samples=50)[0]
-    assert len(emulator.summary({}, request="a", samples=10)) == 1
+    assert summary["a_median"].iloc[0] == pytest.approx(
+        emulator.conditional("a", frame).median()[0],
+        abs=0.05 * summary["a_sigma"].iloc[0],  # coarser than the median
+    )
+    assert len(emulator.summary({}, request="a")) == 1
 
 
 @pytest.mark.parametrize(
@@ -158,6 +175,14 @@ def test_summary(emulator):
         (lambda e: e.conditional("a").rvs(0), ValueError, "at least one sample"),
         (lambda e: e.conditional("a").interval(-0.5), ValueError, "confidence"),
         (lambda e: e.conditional(["a"]), TypeError, "joint"),
+        (lambda e: e.conditional("a").rvs(1, method="magic"), ValueError, "flow, sde, ancestral"),
+        (lambda e: e.conditional("a", {"b": 1.0}, errors={"b": -0.1}), ValueError, "error of 'b' is negative in row 0"),
+        (lambda e: e.conditional("a", {"b": 1.0}, errors={"c": 0.1}), ValueError, "an error is given for 'c', but no"),
+        (
+            lambda e: e.conditional("a", {"b": [1.0, 2, 3]}, errors={"b": [0.1, 0.2]}),
+            ValueError,
+            "3 rows are given and 2",
+        ),
         (lambda e: Emulator(e.model, "cuda:77"), ValueError, "cuda:77"),
     ],
 )
@@ -184,8 +209,8 @@ def test_sentinels_are_refused_rather_than_answered_with_nan(emulator):
 
 
 def test_encoding_in_parts_changes_nothing(emulator, monkeypatch):
-    question = {"b": np.linspace(-1, 1, 50), "c": 0.2}
-    whole = emulator.conditional("a", question).rvs(5, seed=0)
+    given = {"b": np.linspace(-1, 1, 50), "c": 0.2}
+    whole = emulator.conditional("a", given).rvs(5, seed=0)
     rows = []
     original = type(emulator.model.network).encode
 
@@ -194,12 +219,12 @@ def test_encoding_in_parts_changes_nothing(emulator, monkeypatch):
         return original(self, token, value, request)
 
     monkeypatch.setattr(type(emulator.model.network), "encode", record)
-    monkeypatch.setitem(distribution.TOKENS, "cpu", 30)
-    np.testing.assert_allclose(emulator.conditional("a", question).rvs(5, seed=0), whole, rtol=1e-4, atol=1e-4)
+    monkeypatch.setitem(question.TOKENS, "cpu", 30)
+    np.testing.assert_allclose(emulator.conditional("a", given).rvs(5, seed=0), whole, rtol=1e-4, atol=1e-4)
     assert rows == [10] * 5
 
 
 def test_training_rows_are_inside_the_training_range(table, tiny):
     emulator = train(table, tiny, device="cpu", progress=False, test_fraction=0.0, val_fraction=0.0)
     frame = table.to_frame().astype(np.float64)
-    assert (emulator.summary(frame, request="a", samples=2)["outside_training_range"] == "").all()
+    assert (emulator.summary(frame, request="a")["outside_training_range"] == "").all()

@@ -126,13 +126,13 @@ def test_every_room_has_its_tests():
         "authors_checkpoint": "network",
         "vocabulary": "columns",
         "device": "emulator",
-        "distribution": "emulator",
         "trainer": "training",
         "training_loop": "training_loop",
         "run_log": "training",
         "distributed": "training",
         "training_state": "training",
         "initial": "training",
+        "question": "distribution",
     }
     for name in FLOORS:
         assert elsewhere.get(name, name) in tests, f"no tests for {name}"

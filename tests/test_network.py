@@ -8,14 +8,14 @@ from torch import nn
 from model.authors_checkpoint import main as convert
 from model.authors_checkpoint import read
 from model.batching import Batch
-from model.config import EXPERIMENTS
-from model.ddpm import draw_noise
+from model.config import EXPERIMENTS, RECIPES
 from model.emulator import Emulator
 from model.network import DensityNetwork
 from model.transformer import EncoderLayer, attention, dropout
 
 
-def make_batch(n_columns: int, length: int, padded_to: int | None = None, seed=3, dtype=torch.float64) -> Batch:
+def make_batch(n_columns: int, length: int, padded_to: int | None = None, seed=3, continuous=False) -> Batch:
+    dtype = torch.float64
     generator = torch.Generator().manual_seed(seed)
     token = torch.rand(16, n_columns, generator=generator).topk(length).indices + 1
     token[torch.rand(token.shape, generator=generator) < 0.3] = 0
@@ -25,8 +25,9 @@ def make_batch(n_columns: int, length: int, padded_to: int | None = None, seed=3
     if padded_to:
         token = nn.functional.pad(token, (0, padded_to - length))
         value = nn.functional.pad(value, (0, padded_to - length))
-    t, noise = draw_noise(16, 3, 1, 4, generator)
-    return Batch(token, value, request, target, t, noise.to(dtype))
+    t = torch.rand(16, 3, generator=generator, dtype=dtype)  # times of the improved head, or steps of the published one
+    noise = torch.randn(16, 3, 1, generator=generator, dtype=dtype)
+    return Batch(token, value, request, target, t if continuous else (4 * t).long(), noise)
 
 
 def plain_encoder(network: DensityNetwork, experiment) -> nn.TransformerEncoder:
@@ -81,17 +82,24 @@ def test_loss_and_gradients_equal_those_of_the_plain_padded_network(length):
             torch.testing.assert_close(gradients[f"encoder.layers.{i}.{ours_name}"], theirs.grad, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("width", [64, 32])  # 32 = embedding_dim: trap 1, a condition that slips through unprojected
-def test_every_parameter_gets_a_gradient(width):
+# 32 = embedding_dim: trap 1, a condition that slips through unprojected.
+SIZES = {"embedding_dim": 32, "heads": 4, "layers": 2, "diffusion_steps": 4}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("width", [64, 32])
+def test_every_parameter_gets_a_gradient(width, recipe):
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = DensityNetwork(9, EXPERIMENTS["california_housing"].override(head_width=width, diffusion_steps=4))
-        network.double().eval()
+        experiment = EXPERIMENTS["california_housing"].override(recipe=recipe, head_width=width, **SIZES)
+        network = DensityNetwork(9, experiment).double().eval()
     # Each layer's every step must be drawn, so several batches are summed.
-    sum(network(make_batch(9, 7, seed=i)).mean() for i in range(8)).backward()
+    sum(network(make_batch(9, 7, seed=i, continuous=recipe == "improved")).mean() for i in range(8)).backward()
     dim = 32
     for name, p in network.named_parameters():
         gradient = p.grad
+        if name == "embedding.periodic.weight":  # shared by the columns: it has no row of padding
+            gradient = torch.cat([torch.zeros_like(gradient[:1]), gradient])
         if name.endswith("qkv.bias"):  # the key's bias shifts all scores alike: its gradient is identically zero
             gradient = torch.cat([gradient[:dim], gradient[2 * dim :]])
         if name.startswith("embedding."):  # row 0 is padding
@@ -101,25 +109,30 @@ def test_every_parameter_gets_a_gradient(width):
         assert (rows > 0).all(), f"{name}: {int((rows == 0).sum())} of {len(rows)} rows without a gradient"
 
 
+@pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("width", [64, 32])
-def test_samples_depend_on_the_condition(width):
+def test_samples_depend_on_the_condition(width, recipe):
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        head = DensityNetwork(9, EXPERIMENTS["california_housing"].override(head_width=width)).head
+        experiment = EXPERIMENTS["california_housing"].override(recipe=recipe, head_width=width, **SIZES)
+        head = DensityNetwork(9, experiment).head
         cond = torch.randn(2, 32)
     first, second = (head.sample(c[None], 100, torch.Generator().manual_seed(0)) for c in cond)
     assert (first - second).abs().mean() > 0.01
 
 
-def test_the_order_of_the_context_does_not_matter():
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_the_order_of_the_context_and_padding_do_not_matter(recipe):
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = DensityNetwork(9, EXPERIMENTS["california_housing"]).double().eval()
+        network = DensityNetwork(9, EXPERIMENTS["california_housing"].override(recipe=recipe)).double().eval()
     batch = make_batch(9, 7)
     order = torch.randperm(7, generator=torch.Generator().manual_seed(1))
     one = network.encode(batch.token, batch.value, batch.request)
     other = network.encode(batch.token[:, order], batch.value[:, order], batch.request)
     torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
+    padded = make_batch(9, 7, padded_to=12)
+    torch.testing.assert_close(network.encode(padded.token, padded.value, padded.request), one, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from model import Emulator
+from model.config import RECIPES
 from tests.run_folders import assert_same_run, read_metrics
 
 ROOT = Path(__file__).parent.parent
@@ -31,18 +32,21 @@ TINY = [
 ]
 
 
-def command(*arguments, **options):
-    return subprocess.run(
-        [sys.executable, "training.py", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, **options
-    )
+# One thread: with several, networks as small as these wait for each other more than they compute.
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
+
+
+def command(*arguments, **variables):
+    call = [sys.executable, "training.py", *map(str, arguments)]
+    return subprocess.run(call, cwd=ROOT, capture_output=True, text=True, env=ENVIRONMENT | variables)
 
 
 @pytest.fixture
 def csv_file(table, tmp_path) -> Path:
     frame = table.to_frame()
     frame.insert(0, "star", np.arange(len(frame)) // 2)  # every star is observed twice
-    frame.to_csv(tmp_path / "stars.csv", index=False)
-    return tmp_path / "stars.csv"
+    frame.to_csv(tmp_path / "my_stars.csv", index=False)
+    return tmp_path / "my_stars.csv"
 
 
 @pytest.mark.parametrize(
@@ -50,7 +54,7 @@ def csv_file(table, tmp_path) -> Path:
     [("stars", "3,774,465, of which 1,853,441"), ("california_housing", "47,425, of which 21,377")],
 )
 def test_dry_run_prints_layers_counts_and_the_table_and_writes_nothing(experiment, counts, tmp_path):
-    result = command(experiment, "--dry-run", "--run", tmp_path / "run", env=os.environ | {"DATA_FILES": str(tmp_path)})
+    result = command(experiment, "--dry-run", "--run", tmp_path / "run", DATA_FILES=str(tmp_path))
     assert result.returncode == 0, result.stderr
     assert counts in result.stdout
     assert "(qkv): Linear(" in result.stdout
@@ -154,20 +158,22 @@ def test_bad_input_gets_a_clear_error_and_nothing_is_written(kind, tmp_path):
 
 @pytest.mark.parametrize("name", ["stars", "green2021"])
 def test_missing_data_files_say_where_to_get_them(name, tmp_path):
-    result = command(name, "--run", tmp_path / "run", env=os.environ | {"DATA_FILES": str(tmp_path)})
+    result = command(name, "--run", tmp_path / "run", DATA_FILES=str(tmp_path))
     assert result.returncode != 0
     assert {"stars": "zenodo", "green2021": "green2020-stellar-model"}[name] in result.stderr
     assert str(tmp_path) in result.stderr
     assert not (tmp_path / "run").exists()
 
 
-def test_a_killed_run_resumes_to_the_same_weights_and_metrics(csv_file, tmp_path):
-    arguments = [csv_file, "--epochs", 60, "--cycles", 3, "--checkpoint-every", 4, *TINY]
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_killed_run_resumes_to_the_same_weights_and_metrics(csv_file, tmp_path, recipe):
+    arguments = [csv_file, "--recipe", recipe, "--epochs", 60, "--cycles", 3, "--checkpoint-every", 4, *TINY]
     assert command(*arguments, "--run", tmp_path / "whole").returncode == 0
     run = tmp_path / "killed"
     process = subprocess.Popen(
         [sys.executable, "training.py", *map(str, arguments), "--run", str(run)],
         cwd=ROOT,
+        env=ENVIRONMENT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from model import Table, checkpoint, datasets, train, training_loop
+from model.config import RECIPES
 from model.standardizer import Standardizer
 from model.training_loop import Training
-from tests.run_folders import assert_same_run, read_metrics
+from tests.run_folders import SMALL, assert_same_run, make_training, read_metrics
 
 
 def test_a_run_killed_before_its_first_checkpoint_starts_again(table, tiny, tmp_path):
@@ -33,7 +34,9 @@ def test_a_run_folder_is_complete_or_absent(table, tiny, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_starting_from_a_trained_model_with_new_columns(table, tiny, tmp_path):
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_starting_from_a_trained_model_with_new_columns(table, tiny, tmp_path, recipe):
+    tiny = tiny.override(recipe=recipe, **SMALL)
     old = table.select(("c", "a"))
     trained = train(old, tiny, run=tmp_path / "old", device="cpu", progress=False)
     answer = trained.conditional("a", {"c": [0.3]}).rvs(20, seed=0)
@@ -50,7 +53,9 @@ def test_starting_from_a_trained_model_with_new_columns(table, tiny, tmp_path):
         train(table, tiny.override(head_width=16), init_from=tmp_path / "old", progress=False)
 
 
-def test_a_run_that_started_from_a_trained_model_resumes(table, tiny, tmp_path):
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_run_that_started_from_a_trained_model_resumes(table, tiny, tmp_path, recipe):
+    tiny = tiny.override(recipe=recipe, **SMALL)
     train(table.select(("c", "a")), tiny, run=tmp_path / "old", device="cpu", progress=False)
     options = {"init_from": tmp_path / "old", "device": "cpu", "progress": False}
     train(table, tiny, run=tmp_path / "whole", **options)
@@ -70,12 +75,6 @@ def test_resume_refuses_another_table_or_other_sizes(table, tiny, tmp_path):
         train(table, tiny, run=tmp_path / "run", resume=True, progress=False, head_width=16)
     with pytest.raises(ValueError, match="run folder"):
         train(table, tiny, resume=True, progress=False)
-
-
-def make_training(table, tiny, **overrides) -> Training:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return Training(table, tiny.override(**overrides), None, torch.device("cpu"))
 
 
 def test_every_row_is_seen_once_an_epoch_and_batches_are_nearly_equal(table, tiny):

@@ -57,7 +57,7 @@ def load(file: str | Path = TRAINING_FILE) -> Table:
         FileNotFoundError: If the file is not there; says where to get it.
         ValueError: If it is truncated or laid out differently.
     """
-    path = require(data_folder() / file, ORIGIN)
+    path = require(data_folder() / file, f"{ORIGIN}, as make data does,")
     with open_hdf5(path) as h5:
         n_rows = _check_layout(h5, path)
         rows = np.ones(n_rows, dtype=bool)

@@ -18,7 +18,7 @@ from model.datasets.table import Table
 
 BLOCK = 8192
 MISSING_KINDS = ("random", "faint")
-# Fractions of the paper's 396,718 rows that lack something (its section 3.1). No row lacks both XP and APOGEE labels.
+# Fractions of the paper's 396,718 rows that lack something. No row lacks both XP and APOGEE labels.
 WITHOUT_XP, WITHOUT_APOGEE = 33_457 / 396_718, 132_910 / 396_718
 WITHOUT_EBV, WITHOUT_2MASS = 11_947 / 396_718, 2_031 / 396_718
 # Of the 263,808 with APOGEE, about 263,000 have Teff and log g, and 260,921 have [M/H] too.

@@ -20,7 +20,7 @@ CORRELATED, CORRELATION = ("jh", "jk"), 0.5
 
 
 def parallax_error(star: Stars, photometry: Photometry) -> np.ndarray:
-    """Error of the parallax (mas), (N,): a floor, then photons (Lindegren et al. 2021, A&A 649, A2, figure 7)."""
+    """Error of the parallax (mas), (N,): a floor, then photons (as in Lindegren et al. 2021, A&A 649, A2)."""
     photons = 10 ** (0.2 * (photometry.g - 15))
     return 0.018 * np.hypot(0.8, photons) * np.exp(0.15 * star.quality[:, 0])
 

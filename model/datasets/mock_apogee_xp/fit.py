@@ -21,8 +21,8 @@ from model.datasets.mock_apogee_xp import errors, population, relations, spectru
 XP_FILE = "gaia_xp/xp_continuous_combined_chunk0.fits"
 BANDS = {"bp": slice(0, N_BP), "rp": slice(N_BP, N_XP)}
 MAD_TO_SD = 1.4826
-# M dwarfs of solar metallicity, for which the labels of the real stars are poor: Teff (K), BP - RP, G - J, J - H, J - K,
-# near the table of Pecaut & Mamajek 2013 (ApJS 208, 9, and its updates); their log g is 4.8. Metal-poor ones are bluer.
+# M dwarfs of solar metallicity, for which the labels of the real stars are poor: Teff (K), BP - RP, G - J, J - H,
+# J - K, near the table of Pecaut & Mamajek 2013 (ApJS 208, 9, and its updates); their log g is 4.8.
 M_DWARFS = np.array(
     [
         [4050.0, 1.60, 1.85, 0.63, 0.79],
@@ -32,7 +32,7 @@ M_DWARFS = np.array(
         [3250.0, 2.75, 2.85, 0.60, 0.86],
     ]
 )
-METAL_POOR = np.array([0.0, -0.10, -0.08, -0.02, -0.03])  # what changes at [M/H] = -0.6
+METAL_POOR = np.array([0.0, -0.10, -0.08, -0.02, -0.03])  # bluer by this at [M/H] = -0.6
 M_DWARF_WEIGHT = 10.0
 
 

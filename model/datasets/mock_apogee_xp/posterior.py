@@ -1,7 +1,7 @@
 r"""The exact posterior of a catalogued value of the mock, given other catalogued values of the same star.
 
-Every star is a function of a kind k and of latents z that are standard normal, so for observed values d, and a requested
-column whose catalogued value x has its own noise,
+Every star is a function of a kind k and of latents z that are standard normal, so for observed values d, and a
+requested column whose catalogued value x has its own noise,
 
 .. math:: p(x | d) \propto \sum_k \pi_k \int N(x; \mu(k, z), \sigma(k, z)^2) \, p(d | k, z) \, N(z; 0, 1) \, dz
 
@@ -27,7 +27,7 @@ from model.datasets.mock_apogee_xp.proposal import effective_size, fit, normalis
 
 log = logging.getLogger(__name__)
 
-FIRST_ROUND = 2**16  # draws of the prior that all rows share
+FIRST_ROUND = 2**15  # draws of the prior that all rows share
 ROUND = 2**14  # least draws from a fitted proposal
 
 

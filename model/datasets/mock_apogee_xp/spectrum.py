@@ -29,8 +29,8 @@ ZEROTH_ORDER = np.repeat([0.120, 0.107], [N_BP, N_RP])
 MEAN_HERMITE = np.repeat([0.51, 0.43], [N_BP, N_RP])
 N_LEADING = 6  # leading orders of a band that all others are mixed with
 
-# Pseudo-wavelength u = (a - 1 / wavelength) / b: a prism spreads the blue more. Middle, width of the passband in u = 1
-# (1 / micron) and limits in wavelength (micron).
+# Pseudo-wavelength u = (middle - 1 / wavelength) / width: a prism spreads the blue more. Middle and width (1 / micron),
+# and the passband's limits in wavelength (micron).
 BANDS = {"bp": (1.80, 0.28, 0.33, 0.69), "rp": (1.26, 0.16, 0.62, 1.06)}
 # Centre and width (micron) of absorption features.
 FEATURES = {

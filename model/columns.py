@@ -55,11 +55,19 @@ def read_given(given, vocabulary: Vocabulary, units: Sequence[str], differences:
 def read_values(name: str, x, unit: str, differences: bool = False) -> np.ndarray:
     """Values of a column, a number, array or Quantity of any shape, as float64 in its unit; or differences of values.
 
+    Masked values become NaN.
+
     Raises:
         TypeError: If they are not numbers.
         astropy.units.UnitConversionError: If their unit is of the wrong physical type.
     """
-    return _convert(name, _floats(name, x), getattr(x, "unit", None), unit, differences)
+    values = np.where(np.asarray(getattr(x, "mask", False)), np.nan, _floats(name, getattr(x, "unmasked", x)))
+    return _convert(name, values, getattr(x, "unit", None), unit, differences)
+
+
+def given_names(given) -> set[str]:
+    """The names of the columns that are given, whatever is in them."""
+    return {name for name, *_ in _named_columns(given)}
 
 
 def read_request(request: str | Iterable[str]) -> list[str]:

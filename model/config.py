@@ -132,8 +132,7 @@ class Experiment:
         recipe = values.pop("recipe", self.training.recipe)
         if recipe != self.training.recipe:
             _require(recipe in RECIPES, f"recipe must be one of {RECIPES}, not {recipe!r}")
-            changed = improved(self) if recipe == "improved" else EXPERIMENTS.get(self.name, published(self))
-            return changed.override(**values)
+            return (improved if recipe == "improved" else published)(self).override(**values)
         foreign = {"published": {"guess_weight"}, "improved": {"beta_min", "beta_max"}}[recipe]
         for name in foreign & set(values):
             raise ValueError(f"{name} plays no part in the {recipe} recipe")
@@ -161,7 +160,9 @@ class Experiment:
 
 
 def published(experiment: Experiment) -> Experiment:
-    """An experiment with the sizes and the procedure of the published recipe, California's."""
+    """An experiment with the sizes and the procedure of the published recipe: its own, or California's."""
+    if _is_known(experiment):
+        return EXPERIMENTS[experiment.name]
     return replace(experiment, network=NetworkConfig(), head=HeadConfig(), training=TrainingConfig())
 
 
@@ -186,7 +187,12 @@ def improved(experiment: Experiment) -> Experiment:
             averaging=0.999,
         ),
     )
-    return default.override(**IMPROVED.get(experiment.name, {}))
+    return default.override(**IMPROVED.get(experiment.name, {}) if _is_known(experiment) else {})
+
+
+def _is_known(experiment: Experiment) -> bool:
+    """Whether it is one of `EXPERIMENTS`, not a table of the user's whose file has the name of one."""
+    return experiment.name in EXPERIMENTS and EXPERIMENTS[experiment.name].dataset == experiment.dataset
 
 
 # What the improved recipe changes from one experiment to the other.
@@ -206,7 +212,7 @@ IMPROVED = {
     "mock_stars": _STARS_SIZES,
     "california_housing": {"epochs": 400, "length_draw": "uniform", "guess_weight": 0.1},
     "green2021": {"epochs": 600, "complete_contexts": 0.25},
-    "mixture": {"batch_size": 1024, "epochs": 100},
+    "mixture": {"batch_size": 1024, "epochs": 100, "length_draw": "uniform"},
 }
 
 

@@ -16,13 +16,12 @@ from tqdm import tqdm
 
 from model.checkpoint import Model
 from model.columns import read_values
-from model.flow import COARSE, FULL, Resolution
+from model.flow import COARSE, FULL, HALF_LOG_2PI, Resolution
 from model.question import BLOCK, METHODS, ROWS, block_seed, blocks, fresh
 from model.spline import MonotoneSpline
 
 KEPT_ROWS = 1024  # as many rows' quantile functions are kept between calls
 INTERPOLATED = 65_536  # samples that are looked up at a time, on any device
-HALF_LOG_2PI = 0.5 * float(np.log(2 * np.pi))
 
 
 class Densities(Protocol):
@@ -78,7 +77,7 @@ class Conditional:
         return self._map(lambda curve, x: ndtr(curve.inverse(self._edges(x)[1])), self._values(x))
 
     def logpdf(self, x) -> np.ndarray:
-        """Logarithm of the pdf, per column's unit, (N, K)."""
+        """Logarithm of the pdf, per column's unit, (N, K): the spline's. `Joint.logpdf` solves for each point."""
 
         def evaluate(curve: MonotoneSpline, x: Tensor) -> Tensor:
             xi = curve.inverse(self._edges(x)[1])

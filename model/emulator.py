@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from model.checkpoint import Model, load_model
-from model.columns import read_given, read_request, read_values
+from model.columns import given_names, read_given, read_request, read_values
 from model.device import pick_device
 from model.distribution import Conditional
 from model.joint import Joint
@@ -86,10 +87,10 @@ class Emulator:
                 types do not fit, or the requested column is given (improved recipe).
         """
         values = self._read(given)
-        return self._conditional(request, values, self._read_errors(errors, values))
+        return self._conditional(request, values, self._read_errors(errors, given, values))
 
     def joint(self, request: Sequence[str], given=None) -> Joint:
-        """The joint density of several columns given any others; arguments and errors as `conditional`."""
+        """The joint density of several columns given any others, exactly; arguments and exceptions as `conditional`."""
         columns, values = read_request(request), self._read(given)
         for column in columns:
             self._check_request(column, values)
@@ -118,8 +119,10 @@ class Emulator:
         error = np.atleast_1d(read_values(column, error, unit, differences=True))
         if not np.isfinite(observed[~np.isnan(observed)]).all():
             raise ValueError(f"a measurement of {column!r} is infinite: use NaN for none")
-        if not (error > 0).all():
-            raise ValueError(f"the error of {column!r} must be positive, not {error[~(error > 0)][0]}")
+        if observed.ndim > 1 or error.ndim > 1:
+            raise ValueError(
+                f"measurements {observed.shape} and errors {error.shape}: a number, or one per row, is expected"
+            )
         try:
             n = np.broadcast_shapes(observed.shape, error.shape, (len(values),))[0]
         except ValueError as reason:
@@ -127,7 +130,11 @@ class Emulator:
                 f"{len(values)} rows are given, {len(observed)} measurements, {len(error)} errors"
             ) from reason
         values = self._standardize(np.broadcast_to(values, (n, values.shape[1])).copy())
-        observed, error = (torch.from_numpy(np.broadcast_to(x, (n,)).copy()) for x in (observed, error))
+        observed, error = (np.broadcast_to(x, (n,)).copy() for x in (observed, error))
+        error[np.isnan(observed)] = 1.0  # of no measurement
+        if not (error > 0).all():
+            raise ValueError(f"the error of {column!r} must be positive, not {error[~(error > 0)][0]}")
+        observed, error = torch.from_numpy(observed), torch.from_numpy(error)
         return Conditional(Posterior(Question(self.model, self.device, column, values), observed, error))
 
     def logpdf(self, table) -> np.ndarray:
@@ -143,7 +150,7 @@ class Emulator:
         z, total = self._standardize(values), np.zeros(len(values))
         context = z.clone()
         context[:, [i for i, name in enumerate(self.columns) if name in self.requestable]] = torch.nan
-        for i, name in enumerate(self.columns):
+        for i, name in enumerate(tqdm(self.columns, unit="column", delay=5, leave=False)):
             rows = np.flatnonzero(~np.isnan(values[:, i]))
             if name not in self.requestable or not len(rows):
                 continue
@@ -171,7 +178,7 @@ class Emulator:
         import pandas as pd
 
         values = self._read(given)
-        errors = self._read_errors(errors, values)
+        errors = self._read_errors(errors, given, values)
         frame = pd.DataFrame(index=given.index if isinstance(given, pd.DataFrame) else range(len(values)))
         for column in read_request(request):
             summary = self._conditional(column, values, errors).summary()
@@ -186,15 +193,20 @@ class Emulator:
         noisy = np.flatnonzero((errors > 0).any(axis=0))
         if not len(noisy):
             return Conditional(question)
+        for name in (self.columns[i] for i in noisy):
+            if name not in self.requestable:
+                raise KeyError(
+                    f"the model was not trained to answer for {name!r}: it can be given, but not with an error"
+                )
         observed, sigma = ({i: torch.from_numpy(x[:, i].copy()) for i in noisy.tolist()} for x in (values, errors))
         return Conditional(NoisyQuestion(question, observed, sigma))
 
-    def _read_errors(self, errors, values: np.ndarray) -> np.ndarray:
+    def _read_errors(self, errors, given, values: np.ndarray) -> np.ndarray:
         """Errors in the columns' units, NaN where there are none, (N, V)."""
         sigma = self._read(errors, differences=True)
+        for name in given_names(errors) - given_names(given):
+            raise ValueError(f"an error is given for {name!r}, but no value: give both, or neither")
         for i, name in enumerate(self.columns):
-            if not np.isnan(sigma[:, i]).all() and np.isnan(values[:, i]).all():
-                raise ValueError(f"an error is given for {name!r}, but no value: give both, or neither")
             if (sigma[:, i] < 0).any():
                 raise ValueError(f"the error of {name!r} is negative in row {int(np.argmax(sigma[:, i] < 0))}")
         if len(sigma) not in (1, len(values)):
@@ -205,7 +217,7 @@ class Emulator:
         return read_given(given, self.model.vocabulary, self.model.units, differences)  # (N, V)
 
     def _standardize(self, values: np.ndarray) -> torch.Tensor:
-        """Values on the standard scale, (N, V) float32; in parts, because what lies between takes many times as much."""
+        """Values on the standard scale, (N, V) float32; in parts, as what lies between takes many times as much."""
         z = torch.empty(values.shape)
         for start in range(0, len(values), ROWS_AT_ONCE):
             z[start : start + ROWS_AT_ONCE] = self._standardize_rows(values[start : start + ROWS_AT_ONCE], start)

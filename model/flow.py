@@ -22,6 +22,7 @@ from model.velocity import VelocityHead
 GRID_POWER = 2.5  # of the solver's steps in the angle: small ones where a density's edges are made
 REACH = 4.0  # outermost quantile that is solved for, in standard deviations; straight lines beyond
 SPLIT, PARTS = 4, 4  # intervals that are refined in a round, and into how many
+HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 
 class Resolution(NamedTuple):

@@ -68,7 +68,7 @@ class Joint:
         """Log density at points, per product of the columns' units, (N, K); an atom counts with its log mass.
 
         Args:
-            points: Values in the order of the columns and in their units, (K, C) for every row or (N, K, C).
+            points: Plain numbers in the order of the columns and in their units, (K, C) for every row or (N, K, C).
 
         Raises:
             ValueError: If the shape is another.

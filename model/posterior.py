@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.special import ndtr
+from tqdm import tqdm
 
-from model.flow import COARSE, FULL, Resolution
+from model.flow import COARSE, FULL, HALF_LOG_2PI, Resolution
 from model.question import ROWS, Question
 from model.spline import MonotoneSpline
 
@@ -62,7 +62,7 @@ class Posterior:
         near = standardizer.edges(torch.where(observed.isnan(), 0.0, observed) + error * steps, self.index)[1]
         z = torch.cat([prior, near.minimum(prior[:, -1:]).maximum(prior[:, :1])], dim=1).sort(1).values  # (N, G)
         middle = standardizer.restore(0.5 * (z[:, 1:] + z[:, :-1]), self.index)
-        likelihood = -0.5 * ((observed - middle) / error).square() - error.log() - 0.5 * np.log(2 * np.pi)
+        likelihood = -0.5 * ((observed - middle) / error).square() - error.log() - HALF_LOG_2PI
         likelihood = torch.where(observed.isnan(), 0.0, likelihood)
         mass = _probability_between(curve.inverse(z)).clamp(min=1e-300).log() + likelihood
         evidence = mass.logsumexp(1)
@@ -94,25 +94,27 @@ class NoisyQuestion:
         return len(self._question)
 
     def curves(self, rows: slice, resolution: Resolution) -> MonotoneSpline:
-        """Quantile functions of the mixtures over the particles, from the normal to the standard scale."""
+        """Quantile functions of the mixtures over the particles, from the normal to the standard scale.
+
+        Each particle's density is solved coarsely whatever the resolution: averaging smooths its errors.
+        """
         step = max(1, ROWS[self.device.type] // PARTICLES)
-        parts = [
-            self._mixture(slice(start, min(start + step, rows.stop))) for start in range(rows.start, rows.stop, step)
-        ]
+        starts = tqdm(range(rows.start, rows.stop, step), unit_scale=step, unit="row", delay=5, leave=False)
+        parts = [self._mixture(slice(start, min(start + step, rows.stop))) for start in starts]
         return MonotoneSpline(*map(torch.cat, zip(*parts)))
 
     def _mixture(self, rows: slice) -> MonotoneSpline:
         values, weight = particles(self._question, self._observed, self._errors, rows)  # (N, J, V), (N, J)
         n = len(weight)
         question = Question(self.model, self.device, self.column, values.flatten(0, 1))
-        curve = question.curves(slice(0, len(question)), COARSE)  # averaged over: their errors are too
+        curve = question.curves(slice(0, len(question)), COARSE)
         # A grid that each of the particles' densities has a say in; shifted, as they may all be the same.
         xi = torch.linspace(-6, 6, 25 * PARTICLES, dtype=torch.float64, device=curve.x.device).reshape(25, PARTICLES).T
         z = curve(xi.repeat(n, 1)).reshape(n, -1).sort(1).values
         at = torch.linspace(0, z.shape[1] - 1, 2 * NODES, device=z.device).round().long()
         z = z[:, at].cummax(1).values  # (N, G)
         probability = ndtr(curve.inverse(z.repeat_interleave(PARTICLES, 0))).reshape(n, PARTICLES, -1)
-        cdf = (weight.unsqueeze(2) * probability).sum(1)
+        cdf = (weight.to(probability.device).unsqueeze(2) * probability).sum(1)
         return curves_of(z, cdf.diff(dim=1).clamp(min=0))
 
 

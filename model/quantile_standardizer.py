@@ -128,9 +128,11 @@ class QuantileStandardizer(nn.Module):
         row = slice(column, column + 1)
         points = x.float().double().reshape(1, -1)
         z, slope = self._curves(row).value_and_slope(points)
-        share = 1 - self.below[row, -1:]
+        total = self.below[row, -1:]
         _, z_all = self._edges(points, row)
-        return (share.log() + slope.log() - 0.5 * (z.square() - z_all.square())).reshape(x.shape)
+        mixed = (1 - total).log() + slope.log() - 0.5 * (z.square() - z_all.square())
+        result = torch.where(z == z_all, slope.log(), mixed)
+        return torch.where((total == 1) & ~points.isnan(), -torch.inf, result).reshape(x.shape)
 
     def restore(self, z: Tensor, column: int) -> Tensor:
         """Normal -> physical scale of one column, any shape, float64."""
@@ -164,14 +166,26 @@ class QuantileStandardizer(nn.Module):
     def _edges(self, x: Tensor, rows) -> tuple[Tensor, Tensor]:
         x = x.float().double().contiguous()  # the precision of tables, in which atoms are recognised
         z, atoms, below = self._curves(rows)(x), self.atoms[rows], self.below[rows]
-        smooth = (1 - below[:, -1:]) * ndtr(z)
+        total = below[:, -1:]
         # Atoms before x, then those up to x; NaN sorts last and stays NaN in the curve.
-        ends = (smooth + below.gather(1, torch.searchsorted(atoms, x, right=right)) for right in (False, True))
-        low, high = (torch.where(below[:, -1:] == 0, z, ndtri(end.clamp(0, 1))) for end in ends)
+        passed = (below.gather(1, torch.searchsorted(atoms, x, right=right)) for right in (False, True))
+        low, high = (_mix(z, total, part) for part in passed)
         return low, high
 
     def _curves(self, rows) -> MonotoneSpline:
         return MonotoneSpline(self.x[rows], self.z[rows], self.slope[rows])
+
+
+def _mix(z: Tensor, total: Tensor, passed: Tensor) -> Tensor:
+    """Where the curve's z stands on the scale of all values, atoms of some of their total probability lying below it.
+
+    Each from its nearer end, where probabilities have their digits. Where they have none left and no atom is further
+    out, the curve's own scale goes on, as it does in columns without atoms.
+    """
+    below, above = (1 - total) * ndtr(z) + passed, (1 - total) * ndtr(-z) + total - passed
+    mixed = torch.where(below < 0.5, ndtri(below.clamp(min=0)), -ndtri(above.clamp(min=0)))
+    far = (z < -LIMIT) & (passed == 0) | (z > LIMIT) & (passed == total)
+    return torch.where((total == 0) | far & (total < 1), z, mixed)
 
 
 def _knots(values: np.ndarray, minimum: float, maximum: float) -> tuple[np.ndarray, np.ndarray]:

@@ -29,6 +29,7 @@ TOKENS = {"cpu": 16_384, "cuda": 524_288, "mps": 524_288}
 
 ROWS = {"cpu": 512, "cuda": 16_384, "mps": 16_384}  # rows whose quantile functions are held at a time
 METHODS = ("flow", "sde", "ancestral")
+STEP = 0.01  # of a density's width: the distance over which the map is differentiated
 
 
 class Question:
@@ -70,10 +71,12 @@ class Question:
 
     def log_probability(self, rows: slice, x: Tensor) -> Tensor:
         """Log density at values of the column, in its unit, (N, Q) float64; where one is an atom, its log mass."""
-        low, high = self.model.standardizer.edges(x, self.index)
+        standardizer = self.model.standardizer
+        x = x.to(standardizer.minimum.device)
+        low, high = standardizer.edges(x, self.index)
         parts = self._blocks(rows, 2 * x.shape[1], self._log_probability, low, high)
-        log_slope = self.model.standardizer.log_slope(x, self.index)
-        return torch.cat(list(parts)) + torch.where(low < high, 0.0, log_slope)
+        result = torch.cat(list(parts)) + torch.where(low < high, 0.0, standardizer.log_slope(x, self.index))
+        return torch.where((low == high) & low.isinf(), -torch.inf, result)  # no value of this column
 
     def sample(self, rows: slice, size: int, method: str, generator: torch.Generator) -> Tensor:
         """Samples of the head's own stochastic sampler, standard scale, (N, S)."""
@@ -97,23 +100,21 @@ class Question:
 
     def _push(self, cond: Tensor, xi: Tensor) -> Tensor:
         z = flow.field(self.model.network.head, cond, flow.FULL.steps).push(xi.float().to(self.device))
-        return z.to(xi.device).double()
+        return z.to(self.model.standardizer.minimum.device).double()
 
     def _log_probability(self, cond: Tensor, low: Tensor, high: Tensor) -> Tensor:
         """Log density on the standard scale where low == high, else the log probability between them."""
         ode = flow.field(self.model.network.head, cond, flow.FULL.steps)
-        is_point, half = low == high, STEP * ode.scale.double().to(low.device)
+        is_point, half = low == high, STEP * ode.scale.to(low.device).double()
         ends = torch.cat([torch.where(is_point, low - half, low), torch.where(is_point, high + half, high)], dim=1)
-        a, b = ode.pull(ends.float().to(self.device)).double().to(low.device).chunk(2, dim=1)  # (N, Q) each
+        is_end = ends.isinf()  # of the scale itself, where the lowest or the highest atom lies
+        xi = ode.pull(ends.masked_fill(is_end, 0.0).float().to(self.device)).to(low.device).double()
+        a, b = torch.where(is_end, ends, xi).chunk(2, dim=1)  # (N, Q) each
         middle = 0.5 * (a + b)
-        density = -0.5 * middle.square() - HALF_LOG_2PI + ((b - a).clamp(min=1e-6) / (2 * half)).log()
-        sign = torch.where(middle > 0, -1.0, 1.0)  # in the lower tail, where probabilities have their digits
+        density = -0.5 * middle.square() - flow.HALF_LOG_2PI + ((b - a).clamp(min=1e-6) / (2 * half)).log()
+        sign = torch.where(middle > 0, -1.0, 1.0).double()  # in the lower tail, where probabilities have their digits
         mass = (ndtr(sign * b) - ndtr(sign * a)).abs().clamp(min=1e-300).log()
         return torch.where(is_point, density, mass)
-
-
-STEP = 0.01  # of a density's width: the distance over which the map is differentiated
-HALF_LOG_2PI = 0.5 * float(np.log(2 * np.pi))
 
 
 def blocks(n: int, size: int, block: int) -> Iterator[tuple[slice, slice]]:

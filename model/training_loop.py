@@ -159,11 +159,12 @@ class Training:
 
     def _draw_lengths(self, shape: tuple[int], generator: torch.Generator) -> Tensor:
         """Context lengths 0 .. max_context, one a batch."""
-        most = self.max_context + 1
+        most = self.max_context
         if self.config.length_draw == "uniform":
-            return torch.randint(most, shape, generator=generator, device=self.device)
+            return torch.randint(most + 1, shape, generator=generator, device=self.device)
         # The logarithm of length + 1 is uniform: few values are what is given most often.
-        return (most ** torch.rand(shape, generator=generator, device=self.device)).long().clamp(1, most) - 1
+        place = torch.rand(shape, generator=generator, device=self.device)
+        return ((most + 2) ** place).long().clamp(1, most + 1) - 1
 
     def draw(self, rows: Tensor, length: int, generator: torch.Generator) -> Batch:
         """A batch of these rows, (B,), with this many context slots."""

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from model import Emulator, joint, question, train
+from model import Emulator, Table, joint, question, train
 from model.device import describe_system, pick_device
 from model.question import Question
 
@@ -228,3 +228,20 @@ def test_training_rows_are_inside_the_training_range(table, tiny):
     emulator = train(table, tiny, device="cpu", progress=False, test_fraction=0.0, val_fraction=0.0)
     frame = table.to_frame().astype(np.float64)
     assert (emulator.summary(frame, request="a")["outside_training_range"] == "").all()
+
+
+def test_rows_with_a_flag_have_a_density():
+    """A column of two values, the lowest and the highest atom: what lies beyond them has no probability."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=600)
+    flag = (x + rng.normal(size=600) > 0).astype(float)
+    emulator = train(Table(("x", "flag"), np.column_stack([x, flag])), epochs=1, device="cpu", progress=False)
+    scores = emulator.logpdf({"x": 0.1, "flag": [0.0, 1.0, 0.5, np.nan]})
+    assert np.isfinite(scores[[0, 1, 3]]).all()
+    assert scores[2] == -np.inf
+    given_flag = np.logaddexp(*scores[:2])  # the two values are all there is
+    np.testing.assert_allclose(given_flag, scores[3], atol=0.01)
+    assert (emulator.conditional("flag", {"x": 0.1}).logpdf([-1, 0, 0.5, 1, 2]) == -np.inf).all()
+    p = emulator.conditional("x", {"flag": 1.0})
+    assert (p.logpdf([-np.inf, np.inf]) == -np.inf).all()
+    assert np.isfinite(p.logpdf([-100.0, 100.0])).all()

@@ -24,14 +24,25 @@ def test_the_improved_recipe_keeps_a_target_out_of_its_own_context(table, tiny):
     assert (batch.token == batch.request[:, None]).any(1).all()
 
 
-def test_half_of_the_contexts_are_complete(table, tiny):
-    training = make_training(table, tiny, recipe="improved", **SMALL | {"batch_size": 1})
-    lengths = [
+def context_lengths(table, tiny, **options) -> list[int]:
+    training = make_training(table, tiny, recipe="improved", **SMALL | {"batch_size": 1}, **options)
+    return [
         batch.token.shape[1] for _ in range(5) for batch in training._batches(training.train_rows, training.generator)
     ]
+
+
+def test_half_of_the_contexts_are_complete(table, tiny):
+    lengths = context_lengths(table, tiny, length_draw="uniform", complete_contexts=0.5)
     n, share = len(lengths), 0.5 + 0.5 / 4  # complete by choice, or as one of the lengths 0 .. 3
     assert abs(lengths.count(3) - n * share) < 4 * np.sqrt(n * share * (1 - share))
     assert min(lengths.count(length) for length in range(3)) > n / 8 - 4 * np.sqrt(n * 7 / 64)
+
+
+def test_short_contexts_are_drawn_more_often(table, tiny):
+    lengths = context_lengths(table, tiny, length_draw="log", complete_contexts=0.0)
+    counts, n = np.bincount(lengths, minlength=4), len(lengths)
+    assert (-np.diff(counts[:3]) > 2 * np.sqrt(n / 4)).all()
+    assert counts[2] > n / 8
 
 
 def test_targets_that_are_atoms_are_spread_over_their_intervals(table, tiny):

@@ -209,3 +209,26 @@ def test_columns_that_cannot_be_requested_are_context_only():
     log = emulator.logpdf(dict(zip("abcd", rows.T)))
     expected = [MIXTURE.conditional([0, 2], {1: row[1], 3: row[3]}).logpdf(row[[0, 2]]) for row in rows]
     assert np.median(np.abs(log - expected)) < 0.05
+
+
+def test_missing_measurements_are_none(emulator):
+    prior = emulator.conditional("a", {"b": 0.5}).median()[0]
+    masked = np.ma.MaskedArray([1.0, -9999.0], mask=[False, True])
+    for observed, error in ((masked, 0.3), ([1.0, np.nan], 0.3), ([1.0, np.nan], [0.3, np.nan])):
+        medians = emulator.denoise("a", observed, error, given={"b": [0.5, 0.5]}).median()
+        assert medians[0] == pytest.approx(emulator.denoise("a", 1.0, 0.3, given={"b": 0.5}).median()[0], abs=1e-6)
+        assert medians[1] == pytest.approx(prior, abs=0.01)
+
+
+def test_an_error_of_a_missing_value_plays_no_part(emulator):
+    alone = emulator.conditional("a", {"b": 0.5, "c": np.nan}, errors={"c": 0.4}).median()
+    np.testing.assert_allclose(alone, emulator.conditional("a", {"b": 0.5}).median(), atol=0.01)
+    with pytest.raises(ValueError, match="'c', but no value"):
+        emulator.conditional("a", {"b": 0.5}, errors={"c": 0.4})
+
+
+def test_a_noisy_column_must_be_one_that_was_trained_for():
+    emulator = exact_emulator()
+    emulator.model.requestable = ("a", "b")
+    with pytest.raises(KeyError, match="not with an error"):
+        emulator.conditional("a", {"c": 0.5}, errors={"c": 0.4})

@@ -184,3 +184,21 @@ def test_a_run_that_starts_from_a_trained_model_keeps_its_curves(capped, tiny, t
     p = new.conditional("a", {"b": 0.25})
     assert p.pmf(1.0)[0, 0] > 0
     assert p.rvs(100, seed=0).max() <= 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_far_outside_the_scale_goes_on(kind):
+    """Outliers must get a low density, not none: the scale stays ordered, its slope a number."""
+    x, standardizer = column(kind), fit(column(kind))
+    centre, width = (x.min() + x.max()) / 2, x.max() - x.min()
+    points = torch.from_numpy(np.linspace(centre - 10 * width, centre + 10 * width, 4001, dtype=np.float32))
+    low, high = standardizer.edges(points, 0)
+    assert not (low.isnan() | high.isnan()).any()
+    assert (high[1:] >= high[:-1]).all()
+    slope = standardizer.log_slope(points, 0)
+    assert not slope.isnan().any()
+    if kind in SMOOTH:
+        assert low.isfinite().all()
+        assert slope.isfinite().all()
+    else:
+        assert (slope == -torch.inf).all()  # between the values there is nothing

@@ -183,13 +183,14 @@ def main():
     parser.add_argument("runs", nargs="+", type=Path, help="run folders")
     parser.add_argument("--samplers", type=int, default=50, help="questions to both samplers (default: 50)")
     arguments = parser.parse_args()
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for run in arguments.runs:
         try:
-            results[run.name] = measure(run, arguments.samplers)
+            result = measure(run, arguments.samplers)
         except FileNotFoundError as error:
             print(f"{run.name} is left out: {error}")
             continue
+        results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}  # others may have been measured beside
+        results[run.name] = result
         write_atomically(RESULTS, json.dumps(results, indent=1).encode())
         print(run.name, json.dumps(results[run.name], indent=1), flush=True)
 

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from model.checkpoint import Model
 from model.columns import read_values
-from model.flow import COARSE, FULL, HALF_LOG_2PI, Resolution
+from model.flow import COARSE, FULL, HALF_LOG_2PI, REACH, Resolution
 from model.question import BLOCK, METHODS, ROWS, block_seed, blocks, fresh
 from model.spline import MonotoneSpline
 
@@ -116,7 +116,7 @@ class Conditional:
         return self._map(lambda curve, _: torch.stack(self._moments(curve)[:1], 1), None)[:, 0]
 
     def std(self) -> np.ndarray:
-        """The standard deviation, (N,)."""
+        """The standard deviation, (N,), of all but the outermost 0.003% on either side, where curves go on straight."""
         return self._map(lambda curve, _: torch.stack(self._moments(curve)[1:], 1), None)[:, 0]
 
     def summary(self) -> np.ndarray:
@@ -188,8 +188,8 @@ class Conditional:
         return MonotoneSpline(*map(torch.cat, zip(*(self._source.curves(part, resolution) for part in parts))))
 
     def _moments(self, curve: MonotoneSpline) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation, (N,) each, integrated over normal quantiles."""
-        xi = torch.linspace(-6, 6, 401, dtype=torch.float64, device=curve.x.device)
+        """Mean and standard deviation, (N,) each, integrated over the normal quantiles that were solved for."""
+        xi = torch.linspace(-REACH, REACH, 401, dtype=torch.float64, device=curve.x.device)
         weight = torch.exp(-0.5 * xi.square())
         x = self._restore(curve(xi.expand(len(curve.x), -1)))
         mean = x @ weight / weight.sum()

@@ -1,6 +1,6 @@
 """Everything random about a training step, drawn on the device for a whole batch at once.
 
-B batch, L context slots, V kinds of data, N rows, K noise draws per row.
+B batch, L context slots, V kinds of data, G groups of them, N rows, K noise draws per row.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ def draw_batch(
     draw_noise: Callable[[int, int, torch.Generator], tuple[Tensor, Tensor]],
     generator: torch.Generator,
     noise_draws: int = 1,
-    observed_only: bool = False,
+    context_draw: str = "all",
     own_target: bool = True,
+    group: Tensor | None = None,
 ) -> Batch:
     """Draw a context, a request, diffusion steps and noise for every row.
 
-    Each row draws ``length`` columns among all V, without replacement; the missing ones become padding. The request is
-    drawn among its observed requestable columns.
+    Each row draws ``length`` columns, without replacement. The request is drawn among its observed requestable columns.
 
     Args:
         values: Standardised rows, NaN = not observed, (B, V). Every row has an observed requestable column.
@@ -56,23 +56,31 @@ def draw_batch(
         draw_noise: The head's: rows, draws per row and generator -> t (B, K), noise (B, K, 1).
         generator: On the device of ``values``.
         noise_draws: Noise draws K per row.
-        observed_only: Draw contexts among the observed columns, so that a slot is empty only where a row has fewer
-            of them than slots.
+        context_draw: "all": contexts are drawn among all V columns, and the missing ones become padding. "observed":
+            among the observed ones, so that a slot is empty only where a row has fewer of them than slots. "grouped":
+            among those whose groups are known, a random share of the groups of each row; and all groups are drawn
+            equally often, for context and request, so that a vector of many components does not crowd out the others.
         own_target: The requested column may stand in the context too, as in the published procedure.
+        group: The group of each column, 0 .. G - 1, (V,); needed for "grouped".
 
     Returns:
-        A batch with L = ``length``.
+        A batch with L = ``length``; the empty slots of a row are its last ones.
     """
     observed = ~values.isnan()  # (B, V)
     filled = values.nan_to_num(0.0)
-    keys = _uniform(values, generator).masked_fill(~(observed & requestable), -1.0)
+    grouped = context_draw == "grouped"
+    sizes = group.bincount()[group] if grouped else 1  # (V,)
+    keys = _race(values, sizes, generator).masked_fill(~(observed & requestable), -torch.inf)
     request = keys.argmax(dim=1)  # (B,)
     usable = observed if own_target else observed.scatter(1, request.unsqueeze(1), False)
-    keys = _uniform(values, generator)
-    if observed_only:
-        keys = keys.masked_fill(~usable, -1.0)
+    if grouped:
+        usable = usable & _known_groups(len(values), group, generator)
+    keys = _race(values, sizes, generator)
+    if context_draw != "all":
+        keys = keys.masked_fill(~usable, -torch.inf)
     columns = keys.topk(length, dim=1).indices  # (B, L)
-    kept = usable.gather(1, columns)
+    kept, order = usable.gather(1, columns).sort(dim=1, descending=True, stable=True)  # empty slots last
+    columns = columns.gather(1, order)
     t, noise = draw_noise(len(values), noise_draws, generator)
     return Batch(
         token=(columns + 1) * kept,
@@ -90,5 +98,16 @@ def trainable_rows(values: Tensor, requestable: Tensor) -> Tensor:
     return torch.cat([(~chunk.isnan() & requestable).any(dim=1) for chunk in chunks])
 
 
-def _uniform(values: Tensor, generator: torch.Generator) -> Tensor:
-    return torch.rand(values.shape, generator=generator, device=values.device)
+def _race(values: Tensor, sizes: Tensor | int, generator: torch.Generator) -> Tensor:
+    """Finite random keys (B, V) whose largest are a draw without replacement, with probabilities 1 / sizes.
+
+    Efraimidis & Spirakis 2006, Inf. Process. Lett. 97, 181.
+    """
+    place = torch.rand(values.shape, generator=generator, device=values.device)
+    return place.clamp(min=torch.finfo(place.dtype).tiny).log() * sizes
+
+
+def _known_groups(n: int, group: Tensor, generator: torch.Generator) -> Tensor:
+    """For each of n rows, whether the group of each column is known, (B, V): any number of groups equally often."""
+    share, place = (torch.rand(n, k, generator=generator, device=group.device) for k in (1, int(group.max()) + 1))
+    return (place < share)[:, group]

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 ACTIVATIONS = ("gelu", "relu", "silu")
 RECIPES = ("published", "improved")
 PRECISIONS = ("fp32", "bf16")
-CONTEXT_DRAWS = ("all", "observed")
+CONTEXT_DRAWS = ("all", "observed", "grouped")
 LENGTH_DRAWS = ("uniform", "log")
 
 
@@ -73,7 +73,10 @@ class TrainingConfig:
     weight_decay: float = _option(0.01, "AdamW's decoupled weight decay")
     max_context: int = _option(0, "most columns in a training context; 0 = all columns")
     context_draw: str = _option(
-        "all", "contexts are drawn among all columns, missing ones leaving gaps, or among observed ones", CONTEXT_DRAWS
+        "all",
+        "contexts are drawn among all columns, missing ones leaving gaps, or among observed ones; grouped: the same, "
+        "but vectors as often as numbers",
+        CONTEXT_DRAWS,
     )
     length_draw: str = _option("uniform", "lengths of contexts are uniform, or short ones more often", LENGTH_DRAWS)
     complete_contexts: float = _option(0.0, "share of batches whose contexts have max_context columns")
@@ -196,7 +199,7 @@ def _is_known(experiment: Experiment) -> bool:
 
 
 # What the improved recipe changes from one experiment to the other.
-_STARS_SIZES = {
+_IMPROVED_STARS = {
     "embedding_dim": 192,
     "heads": 24,
     "feedforward_dim": 2048,
@@ -206,13 +209,17 @@ _STARS_SIZES = {
     "batch_size": 1024,
     "epochs": 512,
     "learning_rate": 5e-4,
+    "max_context": 64,
+    "context_draw": "grouped",
+    "complete_contexts": 0.125,
 }
 IMPROVED = {
-    "stars": _STARS_SIZES | {"test_fraction": 0.0},
-    "mock_stars": _STARS_SIZES,
+    "stars": _IMPROVED_STARS | {"test_fraction": 0.0},
+    "mock_stars": _IMPROVED_STARS,
     "california_housing": {"epochs": 400, "length_draw": "uniform", "guess_weight": 0.1},
     "green2021": {"epochs": 600, "complete_contexts": 0.25},
     "mixture": {"batch_size": 1024, "epochs": 100, "length_draw": "uniform"},
+    "mock_labels": {"batch_size": 1024, "epochs": 80, "length_draw": "uniform", "complete_contexts": 0.0},
 }
 
 
@@ -258,5 +265,12 @@ EXPERIMENTS = {
         NetworkConfig(embedding_dim=64, dropout=0.0),
         HeadConfig(head_layers=3),
         TrainingConfig(batch_size=512, epochs=160, cycles=1, learning_rate=2e-3, noise_draws=4),
+    ),
+    "mock_labels": Experiment(
+        "mock_labels",
+        "mock_labels",
+        NetworkConfig(embedding_dim=64, dropout=0.0),
+        HeadConfig(head_layers=3),
+        TrainingConfig(batch_size=512, epochs=60, cycles=1, learning_rate=2e-3, noise_draws=4),
     ),
 }

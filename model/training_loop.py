@@ -52,6 +52,7 @@ class Training:
         torch.manual_seed(config.seed + distributed.rank())  # the same weights, but dropout of one's own
 
         self.requestable = torch.tensor([name in table.requestable for name in table.names])
+        self.group = torch.from_numpy(np.unique(table.groups, return_inverse=True)[1]).to(device)
         values = torch.from_numpy(table.values)  # (N, V), in the columns' units, no copy
         usable = trainable_rows(values, self.requestable)
         self.train_rows, self.val_rows = (
@@ -176,8 +177,9 @@ class Training:
             self.model.network.head.draw,
             generator,
             noise_draws=self.config.noise_draws,
-            observed_only=self.config.context_draw == "observed",
+            context_draw=self.config.context_draw,
             own_target=not self.improved,
+            group=self.group,
         )
         if not self.improved:
             return batch
@@ -259,6 +261,20 @@ class Training:
 
 
 def _in_parts(batch: Batch, tokens: int | None) -> Iterator[Batch]:
-    """The batch in parts of about so many tokens; whole if that is None."""
-    rows = len(batch.target) if tokens is None else max(1, tokens // (batch.token.shape[1] + 1))
-    yield from (Batch(*part) for part in zip(*(x.split(rows) for x in batch)))
+    """The batch in parts of at most so many tokens, rows with short contexts first; whole if that is None.
+
+    Slots that are empty in all rows of a part are cut off, which changes nothing but the time it takes.
+    """
+    if tokens is None:
+        yield batch
+        return
+    place = torch.arange(batch.token.shape[1], device=batch.token.device)
+    filled = torch.where(batch.token > 0, place + 1, 0)
+    lengths, order = nn.functional.pad(filled, (1, 0)).amax(1).sort(stable=True)  # (B,): up to the last filled slot
+    start, lengths = 0, lengths.tolist()
+    for stop in range(1, len(lengths) + 1):
+        if stop == len(lengths) or (stop + 1 - start) * (lengths[stop] + 1) > tokens:
+            part = Batch(*(x[order[start:stop]] for x in batch))
+            longest = lengths[stop - 1]
+            yield part._replace(token=part.token[:, :longest], value=part.value[:, :longest])
+            start = stop

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from model import Table, checkpoint, datasets, train, training_loop
+from model.batching import Batch
 from model.config import RECIPES
 from model.standardizer import Standardizer
 from model.training_loop import Training
@@ -175,6 +176,22 @@ def test_a_step_in_parts_is_the_step_of_the_whole_batch(table, tiny, monkeypatch
     torch.testing.assert_close(loss, other)
     for name, gradient in whole.items():
         torch.testing.assert_close(parts[name], gradient, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_parts_have_every_row_once_and_no_slot_that_is_empty_in_all_of_their_rows():
+    lengths = torch.tensor([4, 0, 2, 6, 0, 6, 1, 3])
+    token = torch.where(torch.arange(6) < lengths[:, None], torch.arange(1, 7), 0)
+    row = torch.arange(8)
+    batch = Batch(token, token * 0.5, row, row * 1.0, row[:, None], row[:, None, None] * 1.0)
+    parts = list(training_loop._in_parts(batch, 14))
+    assert sorted(torch.cat([part.request for part in parts]).tolist()) == list(range(8))
+    for part in parts:
+        longest = int(lengths[part.request].max())
+        assert part.token.shape == part.value.shape == (len(part.request), longest)
+        assert part.token.numel() + len(part.request) <= 14
+        assert torch.equal(part.token, token[part.request, :longest])
+        assert torch.equal(part.target, part.request.float())
+    assert len(parts) == 3  # 0 0 1 2 | 3 4 | 6 6
 
 
 def test_bf16_trains_and_answers_are_fp32(table, tiny):

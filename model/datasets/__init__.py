@@ -19,6 +19,7 @@ LOADERS: dict[str, Callable[[], Table]] = {
     "green2021": green2021.load,
     "mixture": mixture.load,
     "mock_apogee_xp": mock_apogee_xp.load,
+    "mock_labels": mock_apogee_xp.load_labels,
 }
 NAMES = {
     "apogee_xp": apogee_xp.NAMES,
@@ -26,6 +27,7 @@ NAMES = {
     "green2021": green2021.NAMES,
     "mixture": mixture.NAMES,
     "mock_apogee_xp": mock_apogee_xp.NAMES,
+    "mock_labels": tuple(mock_apogee_xp.LABELS),
 }
 # Relative to the data folder; the first one that is there is read.
 FILES = {
@@ -48,8 +50,8 @@ def load(
     """Read a table by the name of its data set, or a user's own file.
 
     Args:
-        dataset: ``apogee_xp``, ``california_housing``, ``green2021``, ``mixture``, ``mock_apogee_xp``, or the path
-            of a file.
+        dataset: ``apogee_xp``, ``california_housing``, ``green2021``, ``mixture``, ``mock_apogee_xp``, ``mock_labels``,
+            or the path of a file.
         id_column: The column of an own file that names the object of each row.
         columns: Columns to keep, in this order; by default all (of an own file: all numeric ones but the ids).
         request: Columns to be answered for; by default all those kept that the data set answers for.
@@ -76,8 +78,8 @@ def describe(dataset: str | Path) -> str:
     """One line that says what `load` would read and whether it is there; nothing is read."""
     if dataset == "mixture":
         return "mixture: drawn from a distribution in closed form, no file is read"
-    if dataset == "mock_apogee_xp":
-        return "mock_apogee_xp: drawn by a generator in the layout of the paper's files, no file is read"
+    if dataset in ("mock_apogee_xp", "mock_labels"):
+        return f"{dataset}: drawn by a generator in the layout of the paper's files, no file is read"
     paths = [data_folder() / file for file in FILES.get(str(dataset), ())] or [Path(dataset)]
     found = next((path for path in paths if path.is_file()), None)
     if found is None:

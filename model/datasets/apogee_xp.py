@@ -32,6 +32,7 @@ SCALARS = {
 }
 NAMES = tuple(f"bp{i}" for i in range(N_BP)) + tuple(f"rp{i}" for i in range(N_RP)) + tuple(SCALARS)
 UNITS = ("",) * N_XP + ("mag", "mag", "mag", "K", "dex", "dex", "", "")
+GROUPS = ("bp",) * N_BP + ("rp",) * N_RP + tuple(SCALARS)
 CONTEXT_ONLY = ("bprp", "jk")
 
 LOWEST_VALUE = -9998.0  # surveys write -9999 for a value they do not have
@@ -75,6 +76,7 @@ def load(file: str | Path = TRAINING_FILE) -> Table:
         requestable=tuple(name for name in NAMES if name not in CONTEXT_ONLY),
         ids=ids,
         source=f"Leung, Bovy & Speagle 2024, {path.name}",
+        groups=GROUPS,
     )
 
 

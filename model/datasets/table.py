@@ -25,6 +25,7 @@ class Table:
         ids: One integer or string per row that names the object, (N,), or None. Rows with the same id are
             observations of one object and always fall on the same side of a split.
         source: Where the rows come from, in words, for captions and logs.
+        groups: One name per column: of the vector whose component it is, such as a spectrum, or the column's own.
 
     Raises:
         ValueError: Says which column or row is wrong, and what would be right.
@@ -42,12 +43,14 @@ class Table:
     requestable: tuple[str, ...] = ()
     ids: np.ndarray | None = None
     source: str = ""
+    groups: tuple[str, ...] = ()
 
     def __post_init__(self):
         object.__setattr__(self, "names", tuple(self.names))
         object.__setattr__(self, "values", np.ascontiguousarray(self.values, dtype=np.float32))
         object.__setattr__(self, "units", tuple(self.units) or ("",) * len(self.names))
         object.__setattr__(self, "requestable", tuple(self.requestable) or self.names)
+        object.__setattr__(self, "groups", tuple(self.groups) or self.names)
         if self.errors is not None:
             object.__setattr__(self, "errors", np.ascontiguousarray(self.errors, dtype=np.float32))
         if self.ids is not None:
@@ -90,6 +93,7 @@ class Table:
             errors=None if self.errors is None else self.errors[:, index],
             units=tuple(self.units[i] for i in index),
             requestable=requestable,
+            groups=tuple(self.groups[i] for i in index),
         )
 
     def to_frame(self):
@@ -114,6 +118,8 @@ class Table:
             raise ValueError(f"the table {self.source or ''} is empty: at least one row is needed".replace("  ", " "))
         if len(self.units) != n_columns:
             raise ValueError(f"{len(self.units)} units for {n_columns} columns: give one per column, '' for none")
+        if len(self.groups) != n_columns:
+            raise ValueError(f"{len(self.groups)} groups for {n_columns} columns: give one per column")
         if self.errors is not None and self.errors.shape != self.values.shape:
             raise ValueError(f"errors have shape {self.errors.shape}, values {self.values.shape}: they must agree")
         if self.ids is not None and self.ids.shape != (len(self.values),):

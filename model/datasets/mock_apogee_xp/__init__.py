@@ -8,7 +8,8 @@ well that is measured, ``catalogue`` assembles the table with its gaps, ``poster
 """
 
 from model.datasets.apogee_xp import NAMES
-from model.datasets.mock_apogee_xp.catalogue import load, write
+from model.datasets.apogee_xp import SCALARS as LABELS
+from model.datasets.mock_apogee_xp.catalogue import load, load_labels, write
 from model.datasets.mock_apogee_xp.posterior import Posterior, mock_posterior
 
-__all__ = ["NAMES", "Posterior", "load", "mock_posterior", "write"]
+__all__ = ["LABELS", "NAMES", "Posterior", "load", "load_labels", "mock_posterior", "write"]

@@ -67,7 +67,7 @@ def write(path: str | Path, n: int, seed: int = 0, missing: str = "random"):
                 h5[name][start:stop] = column[: stop - start]
 
 
-def load(n: int = 100_000, seed: int = 0, missing: str = "random") -> Table:
+def load(n: int = 300_000, seed: int = 0, missing: str = "random") -> Table:
     """The mock catalogue as the table that the paper's training file would give.
 
     Args:
@@ -80,6 +80,11 @@ def load(n: int = 100_000, seed: int = 0, missing: str = "random") -> Table:
         write(path, n, seed, missing)
         table = apogee_xp.load(path)
     return replace(table, source=f"mock catalogue in the layout of {apogee_xp.ORIGIN}, no real star in it")
+
+
+def load_labels(n: int = 300_000, seed: int = 0) -> Table:
+    """Photometry and labels of the mock catalogue, without XP coefficients: what its exact posteriors are known for."""
+    return load(n, seed).select(tuple(SCALARS))
 
 
 def _draw(n: int, seed: int | list[int]):

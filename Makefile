@@ -1,8 +1,10 @@
 # Everything a newcomer needs; each target builds the virtual environment first if it is not there.
 PYTHON ?= python3
 BIN := .venv/bin
-NOTEBOOKS := California_Housing.ipynb Inference.ipynb Mixture.ipynb
-.PHONY: venv test test-slow lint docker-check data figures notebooks evaluate bench-training bench-inference bench-densities bench-resume clean
+NOTEBOOKS := California_Housing.ipynb DDPM.ipynb DDPM_Conditional.ipynb Dataset_Reduction.ipynb Inference.ipynb \
+	Mixture.ipynb Mock_Catalogue.ipynb
+.PHONY: venv test test-slow lint docker-check data figures notebooks evaluate bench-training bench-inference bench-densities bench-truth \
+	bench-resume clean
 
 venv: .venv/built
 
@@ -30,6 +32,7 @@ data: venv  ## the paper's files from Zenodo; a transfer that was cut is continu
 	$(BIN)/python -m model.datasets.download
 
 figures: venv  ## run the notebooks on the committed checkpoints; pictures appear in figs/
+	$(BIN)/python -m model.diagrams
 	OMP_NUM_THREADS=1 $(BIN)/jupyter nbconvert --to notebook --execute --output-dir build/notebooks $(NOTEBOOKS)
 
 notebooks: venv  ## the same, with the outputs kept in the notebooks themselves: to be committed
@@ -47,6 +50,9 @@ bench-inference: venv  ## the published sampling loop, literally, against ours; 
 
 bench-densities: venv  ## densities, joints and errors against closed forms; solvers and samplers against each other
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.densities $(wildcard trained_models/mixture trained_models/*_improved)
+
+bench-truth: venv  ## the mock sky's checkpoints against exact posteriors: 20 minutes
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.truth $(wildcard trained_models/mock_*)
 
 bench-resume: venv  ## kill a training at random instants and resume it
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.resume

@@ -1,0 +1,178 @@
+"""Measure emulators of the mock sky against the exact posteriors of stars they never saw.
+
+::
+
+    python -m benchmarks.truth trained_models/mock_stars trained_models/mock_stars_improved
+
+Writes ``benchmarks/results/truth.json`` and a picture of twelve of the stars, the first four of each kind of context,
+``figs/mock_truth.png``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from model import Conditional, Emulator, plotting
+from model.checkpoint import write_atomically
+from model.datasets.mock_apogee_xp import Posterior, mock_posterior
+from model.datasets.mock_apogee_xp.catalogue import observe
+from model.datasets.mock_apogee_xp.errors import COLUMNS
+from model.device import describe_hardware
+
+RESULTS = Path(__file__).parent / "results" / "truth.json"
+PICTURE = Path(__file__).parent.parent / "figs" / "mock_truth.png"
+SEED = 20_000  # of stars that are in no table a checkpoint was trained on
+MIN_ESS = 8_000  # the importance sampling's own KS noise is then below 0.01
+POINTS = 801
+
+# Kind of context -> columns given (of "labels" some, at random) and columns of which one, at random, is asked for.
+KINDS = {
+    "photometry": (("bprp", "jh", "jk"), ("teff", "logg", "m_h", "logebv", "g_fakemag")),
+    "photometry, reddening and parallax": (("bprp", "jh", "jk", "logebv", "g_fakemag"), ("teff", "logg", "m_h")),
+    "labels": (("teff", "logg", "m_h", "logebv"), ("teff", "logg", "m_h", "logebv", "g_fakemag", "jh")),
+}
+
+
+class Asked(NamedTuple):
+    """A question to a star whose exact answer is known."""
+
+    kind: str
+    given: dict[str, float]
+    request: str
+    exact: Posterior
+
+
+def questions(n: int) -> Iterator[Asked]:
+    """One question of each kind to each of n stars."""
+    stars, rng = observe(n, SEED)["values"], np.random.default_rng(SEED)
+    for star in tqdm(stars, unit="star", disable=None):
+        for kind, (columns, requests) in KINDS.items():
+            request = str(rng.choice(requests))
+            columns = [name for name in columns if name != request]
+            if kind == "labels":
+                columns = rng.permutation(columns)[: rng.integers(1, len(columns) + 1)].tolist()
+            given = {name: float(star[COLUMNS.index(name)]) for name in columns}
+            exact = mock_posterior(given, request, min_ess=MIN_ESS, max_draws=2**21)
+            yield Asked(kind, given, request, exact)
+
+
+def modes(x: np.ndarray, density: np.ndarray) -> float | None:
+    """Where a density on a grid has its deepest valley, if that is below half of both peaks beside it; else None.
+
+    Peaks with less than a twentieth of the highest one's density are none.
+    """
+    left = np.maximum.accumulate(density)
+    right = np.maximum.accumulate(density[::-1])[::-1]
+    peak = np.minimum(left, right)
+    depth = np.where(peak > density.max() / 20, density / peak, 1.0)
+    return float(x[depth.argmin()]) if depth.min() < 0.5 else None
+
+
+def compare(p: Conditional, exact: Posterior) -> dict[str, float]:
+    """One row's answer against the truth: KS, the ratio of widths (16 to 84%), and the mass left of the valley.
+
+    Returns:
+        ``ks``, ``width``, and where the exact density has two peaks ``mode_mass``, the model's less the exact one.
+    """
+    low, high = exact.ppf(np.array([1e-4, 1 - 1e-4]))
+    x = np.linspace(low, high, POINTS)
+    result = {"ks": np.abs(p.cdf(x)[0] - exact.cdf(x)).max()}
+    ends = np.array([0.16, 0.84])
+    result["width"] = float(np.diff(p.ppf(ends)[0])[0] / np.diff(exact.ppf(ends))[0])
+    valley = modes(x, exact.pdf(x))
+    if valley is not None:
+        result["mode_mass"] = float(p.cdf(valley)[0, 0] - exact.cdf(valley))
+    return result
+
+
+def measure(emulator: Emulator, asked: list[Asked]) -> dict:
+    """`compare`, over all questions and by kind of context."""
+    results = [compare(emulator.conditional(q.request, q.given), q.exact) for q in tqdm(asked, disable=None)]
+    ks = np.array([result["ks"] for result in results])
+    kinds = {kind: ks[[q.kind == kind for q in asked]] for kind in KINDS}
+    width = np.array([result["width"] for result in results])
+    masses = np.array([result["mode_mass"] for result in results if "mode_mass" in result])
+    return {
+        "mean_ks": _round(ks.mean()),
+        "worst_context_ks": _round(max(of_kind.mean() for of_kind in kinds.values())),
+        "ks": {
+            kind: {
+                "mean": _round(of_kind.mean()),
+                "90%": _round(np.quantile(of_kind, 0.9)),
+                "worst": _round(max(of_kind)),
+            }
+            for kind, of_kind in kinds.items()
+        },
+        "width_ratio": [_round(x) for x in np.quantile(width, [0.16, 0.5, 0.84])],
+        "two_peaks": len(masses),
+        "mode_mass_error": _round(np.abs(masses).mean()) if len(masses) else None,
+    }
+
+
+def draw(emulators: dict[str, Emulator], asked: list[Asked], per_kind: int = 4):
+    """The models' pdfs over the exact ones for the first questions of each kind."""
+    import matplotlib.pyplot as plt
+
+    plotting.use_style()
+    fig, axes = plt.subplots(len(KINDS), per_kind, figsize=(14, 3.1 * len(KINDS)))
+    for row, kind in zip(axes, KINDS):
+        for ax, q in zip(row, [q for q in asked if q.kind == kind]):
+            low, high = q.exact.ppf(np.array([2e-3, 1 - 2e-3]))
+            x = np.linspace(1.15 * low - 0.15 * high, 1.15 * high - 0.15 * low, 400)
+            exact = q.exact.pdf(x)
+            ax.fill_between(x, exact, color=plotting.DATA, linewidth=0, label="exact")
+            for (name, emulator), style in zip(emulators.items(), ("-", "--", ":")):
+                ax.plot(x, emulator.conditional(q.request, q.given).pdf(x)[0], linestyle=style, label=name)
+            unit = next(iter(emulators.values())).units[q.request]
+            ax.set(xlabel=f"{q.request} [{unit}]" if unit else q.request, yticks=[], ylim=(0, 1.6 * exact.max()))
+            # For labels the context differs from star to star.
+            ax.set_title(f"given {', '.join(q.given)}" if kind == "labels" else kind, fontsize="small")
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=1 + len(emulators))
+    fig.suptitle("Mock stars: the density of one more column, and the exact posterior")
+    fig.savefig(PICTURE, dpi=120)
+
+
+def _round(x: float) -> float:
+    return round(float(x), 4)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("runs", nargs="+", type=Path, help="run folders of checkpoints of the mock sky")
+    parser.add_argument("--stars", type=int, default=200, help="stars, each asked three questions (default: 200)")
+    arguments = parser.parse_args()
+    start, asked = time.perf_counter(), list(questions(arguments.stars))
+    emulators = {run.name: Emulator.load(run) for run in arguments.runs}
+    checkpoints = {}
+    for name, emulator in emulators.items():
+        checkpoints[name] = measure(emulator, asked)
+        print(name, json.dumps(checkpoints[name], indent=1), flush=True)
+    # What is quoted is the best of them, by name; the others stand beside it.
+    best = min(checkpoints, key=lambda name: checkpoints[name]["mean_ks"])
+    results = {
+        "date": time.strftime("%Y-%m-%d"),
+        "hardware": describe_hardware(next(iter(emulators.values())).device),
+        "stars": arguments.stars,
+        "least_effective_sample_size": round(min(q.exact.ess for q in asked)),
+        "questions_below_2000": sum(q.exact.ess < 2000 for q in asked),
+        "checkpoint": best,
+        "mean_ks": checkpoints[best]["mean_ks"],
+        "worst_context_ks": checkpoints[best]["worst_context_ks"],
+        "checkpoints": checkpoints,
+        "seconds": round(time.perf_counter() - start, 1),
+    }
+    write_atomically(RESULTS, json.dumps(results, indent=1).encode())
+    draw(emulators, asked)
+    print(f"mean KS {results['mean_ks']}, worst kind of context {results['worst_context_ks']}: {best}")
+
+
+if __name__ == "__main__":
+    main()

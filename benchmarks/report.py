@@ -177,9 +177,31 @@ def render_densities() -> str:
     return "\n".join(textwrap.fill(line, 120, initial_indent="* ", subsequent_indent="  ") for line in lines)
 
 
+def render_truth() -> str:
+    """What `benchmarks.truth` found, in reStructuredText."""
+    results = json.loads((ROOT / "benchmarks" / "results" / "truth.json").read_text())
+    lines = [
+        f"{results['stars']} mock stars that no checkpoint has seen, each asked three questions; on "
+        f"{results['hardware']}, {results['date']}. The exact posteriors are importance samples of an effective size "
+        f"of {results['least_effective_sample_size']:,} or more."
+    ]
+    for name, result in results["checkpoints"].items():
+        kinds = ", ".join(f"{ks['mean']:.3f} given {kind}" for kind, ks in result["ks"].items())
+        low, middle, high = result["width_ratio"]
+        metrics = read(name)
+        seen = metrics["rows"]["train"] * metrics["epoch"]
+        lines.append(
+            f"``{name}`` ({metrics['parameters']:,} parameters; {seen:,} rows seen in {metrics['seconds'] / 60:.0f} "
+            f"min): KS to the exact posterior {result['mean_ks']:.3f} in the mean; {kinds}. Its widths (16 to 84%) are {middle:.2f} of "
+            f"the exact ones ({low:.2f} to {high:.2f} for the central 68% of the questions); of the "
+            f"{result['two_peaks']} densities with two peaks it misplaces {result['mode_mass_error']:.3f} of the mass."
+        )
+    return "\n".join(textwrap.fill(line, 120, initial_indent="* ", subsequent_indent="  ") for line in lines)
+
+
 def blocks() -> dict[str, str]:
     """What stands in the README between the marks of each name."""
-    return {"results": render(), "densities": render_densities(), "speed": render_speed()}
+    return {"results": render(), "densities": render_densities(), "truth": render_truth(), "speed": render_speed()}
 
 
 def main():

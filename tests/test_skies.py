@@ -55,6 +55,7 @@ def test_pictures_have_labels_with_units():
     assert len(skies.mean_on_kiel(axes[0], teff, logg, m_h).get_array()) > 0
     assert skies.counts_of_metallicity(axes[1], m_h, logg).get_array().sum() > 0
     skies.truth_against_prediction(axes[2], teff, teff + 10, np.full(500, 10.0))
-    assert "[K]" in axes[0].get_xlabel() and "[dex]" in axes[0].get_ylabel()
-    assert axes[0].xaxis.get_inverted() and axes[0].yaxis.get_inverted() and axes[1].yaxis.get_inverted()
+    assert "[K]" in axes[0].get_xlabel()
+    assert "[dex]" in axes[0].get_ylabel()
+    assert all(axis.get_inverted() for axis in (axes[0].xaxis, axes[0].yaxis, axes[1].yaxis))
     plt.close(fig)

@@ -56,7 +56,7 @@ ONLY = {
 }
 HEAVY = {"astropy", "pooch", "sklearn", "h5py", "pandas", "matplotlib", "scipy"}
 # matplotlib is what they are for.
-MAY_IMPORT_AT_THE_TOP = dict.fromkeys(("plotting", "skies", "diagrams"), {"matplotlib"})
+MAY_IMPORT_AT_THE_TOP = {name: {"matplotlib"} for name in ("plotting", "skies", "diagrams")}
 
 
 def files():

@@ -9,12 +9,14 @@ import h5py
 import numpy as np
 import pytest
 
-from model.datasets import apogee_xp, column_names, describe, load
+from model.calibration import ks_two_sample
+from model.datasets import apogee_xp, column_names, describe, load, mock_apogee_xp
 from model.datasets.files import REPOSITORY
 from model.datasets.mock_apogee_xp import (
     catalogue,
     errors,
     fit,
+    load_labels,
     population,
     relations,
     spectrum,
@@ -94,6 +96,20 @@ def test_load_gives_what_training_gets():
     assert table.requestable == ("teff", "logg", "bp0")
     assert "mock" in table.source
     assert "no file" in describe("mock_apogee_xp")
+
+
+def test_labels_alone_are_those_of_the_catalogue():
+    labels, whole = load_labels(20_000, seed=1), mock_apogee_xp.load(30_000, seed=2)
+    assert labels.names == tuple(mock_apogee_xp.LABELS)
+    assert labels.requestable == tuple(name for name in labels.names if name in whole.requestable)
+    assert labels.units == whole.select(labels.names).units
+    assert np.isfinite(labels.values).all()
+    assert np.array_equal(load_labels(100, seed=1).values, labels.values[:100])
+    for name in labels.names:  # what is missing does not depend on the star, so the rest has the same distribution
+        rest = whole.column(name)[np.isfinite(whole.column(name))]
+        # One column exceeds this with a probability of 1/800, one of the eight with 1%.
+        limit = np.sqrt(0.5 * np.log(2 * 800) * (1 / len(labels) + 1 / len(rest)))
+        assert ks_two_sample(labels.column(name), rest) < limit, name
 
 
 def test_command_line(tmp_path):

@@ -13,6 +13,8 @@ import sys
 import textwrap
 from pathlib import Path
 
+from benchmarks import figures
+
 ROOT = Path(__file__).parent.parent
 RUNS = ROOT / "trained_models"
 MANY_ROWS = "three_quantiles_tiny_network"  # the question of `benchmarks.memory` with the most rows
@@ -202,7 +204,7 @@ def render_truth() -> str:
 
 def blocks() -> dict[str, str]:
     """What stands in the README between the marks of each name."""
-    return {"results": render(), "densities": render_densities(), "truth": render_truth(), "speed": render_speed()}
+    return {"figures": figures.render(), "results": render(), "densities": render_densities(), "truth": render_truth(), "speed": render_speed()}
 
 
 def main():

@@ -219,7 +219,13 @@ IMPROVED = {
     "california_housing": {"epochs": 400, "length_draw": "uniform", "guess_weight": 0.1},
     "green2021": {"epochs": 600, "complete_contexts": 0.25},
     "mixture": {"batch_size": 1024, "epochs": 100, "length_draw": "uniform"},
-    "mock_labels": {"batch_size": 1024, "epochs": 40, "length_draw": "uniform", "complete_contexts": 0.0},
+    "mock_labels": {
+        "batch_size": 1024,
+        "epochs": 40,
+        "length_draw": "uniform",
+        "context_draw": "grouped",
+        "complete_contexts": 0.7,
+    },
 }
 
 

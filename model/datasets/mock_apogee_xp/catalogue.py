@@ -25,6 +25,7 @@ WITHOUT_EBV, WITHOUT_2MASS = 11_947 / 396_718, 2_031 / 396_718
 WITHOUT_TEFF_LOGG, WITHOUT_M_H = 808 / 263_808, 2_079 / 263_808
 WITHOUT_GAIA = 0.005  # BP - RP and, independently, the parallax: not published, a guess
 FIRST_ID = 10**15
+COLOURS = ("bprp", "jh", "jk")  # come together, if at all: a group of `load_labels`
 
 
 def observe(n: int, seed: int | list[int]) -> dict[str, np.ndarray]:
@@ -92,6 +93,7 @@ def load_labels(n: int = 1_000_000, seed: int = 0) -> Table:
         errors=sigma,
         units=apogee_xp.UNITS[N_XP:],
         requestable=tuple(name for name in SCALARS if name not in apogee_xp.CONTEXT_ONLY),
+        groups=tuple("colours" if name in COLOURS else name for name in SCALARS),
         source=f"photometry and labels of {n:,} mock stars, no real star in it",
     )
 

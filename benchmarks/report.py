@@ -204,7 +204,8 @@ def render_truth() -> str:
 
 def blocks() -> dict[str, str]:
     """What stands in the README between the marks of each name."""
-    return {"figures": figures.render(), "results": render(), "densities": render_densities(), "truth": render_truth(), "speed": render_speed()}
+    parts = {"figures": figures.render, "results": render, "densities": render_densities}
+    return {name: part() for name, part in (parts | {"truth": render_truth, "speed": render_speed}).items()}
 
 
 def main():

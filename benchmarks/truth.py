@@ -128,6 +128,7 @@ def measure(emulator: Emulator, asked: list[Asked]) -> dict:
     masses = np.array([result["mode_mass"] for result in results if "mode_mass" in result])
     return {
         "mean_ks": _round(ks.mean()),
+        "sd_ks": _round(ks.std()),
         "worst_context_ks": _round(max(of_kind.mean() for of_kind in kinds.values())),
         "ks": {
             kind: {

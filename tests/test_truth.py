@@ -1,10 +1,13 @@
 """The benchmark against exact posteriors: zero for a perfect answer, and the size of the error for a wrong one."""
 
+import json
+
 import numpy as np
 import pytest
 from scipy.stats import norm
 
 from benchmarks import truth
+from model import Emulator
 from model.datasets.mock_apogee_xp import Posterior
 
 
@@ -53,3 +56,13 @@ def test_every_star_is_asked_one_question_of_each_kind_and_never_for_what_is_giv
     for q in asked:
         assert q.request not in q.given
         assert q.exact.ess > 2000
+
+
+@pytest.mark.slow
+def test_what_was_reported_of_the_labels_checkpoint_is_measured_again():
+    """On the first stars of the benchmark, within four standard errors."""
+    reported = json.loads(truth.RESULTS.read_text())["checkpoints"]["mock_labels_improved"]
+    asked = truth.questions(15)
+    emulator = Emulator.load(truth.RESULTS.parents[2] / "trained_models" / "mock_labels_improved", "cpu")
+    error = 4 * reported["sd_ks"] / np.sqrt(len(asked))
+    assert abs(truth.measure(emulator, asked)["mean_ks"] - reported["mean_ks"]) < error

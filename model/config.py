@@ -253,30 +253,29 @@ _STARS = Experiment(
     ),
 )
 
+# Dropout widens the densities of networks as small as these (README, departures), so it is off.
+_SMALL = (NetworkConfig(embedding_dim=64, dropout=0.0), HeadConfig(head_layers=3))
+
 EXPERIMENTS = {
     "stars": _STARS,
     "mock_stars": replace(_STARS, name="mock_stars", dataset="mock_apogee_xp").override(test_fraction=0.1),
     "california_housing": Experiment("california_housing", "california_housing"),
-    # Dropout widens the densities of networks as small as these (README, departures), so it is off.
     "green2021": Experiment(
         "green2021",
         "green2021",
-        NetworkConfig(embedding_dim=64, dropout=0.0),
-        HeadConfig(head_layers=3),
+        *_SMALL,
         TrainingConfig(epochs=768, cycles=2, learning_rate=2e-3, noise_draws=4),
     ),
     "mixture": Experiment(
         "mixture",
         "mixture",
-        NetworkConfig(embedding_dim=64, dropout=0.0),
-        HeadConfig(head_layers=3),
+        *_SMALL,
         TrainingConfig(batch_size=512, epochs=160, cycles=1, learning_rate=2e-3, noise_draws=4),
     ),
     "mock_labels": Experiment(
         "mock_labels",
         "mock_labels",
-        NetworkConfig(embedding_dim=64, dropout=0.0),
-        HeadConfig(head_layers=3),
+        *_SMALL,
         TrainingConfig(batch_size=512, epochs=60, cycles=1, learning_rate=2e-3, noise_draws=4),
     ),
 }

@@ -213,19 +213,14 @@ _IMPROVED_STARS = {
     "context_draw": "grouped",
     "complete_contexts": 0.125,
 }
+_LONG = {"batch_size": 1024, "length_draw": "uniform"}  # tables of few columns and very many rows
 IMPROVED = {
     "stars": _IMPROVED_STARS | {"test_fraction": 0.0},
     "mock_stars": _IMPROVED_STARS,
     "california_housing": {"epochs": 400, "length_draw": "uniform", "guess_weight": 0.1},
     "green2021": {"epochs": 600, "complete_contexts": 0.25},
-    "mixture": {"batch_size": 1024, "epochs": 100, "length_draw": "uniform"},
-    "mock_labels": {
-        "batch_size": 1024,
-        "epochs": 40,
-        "length_draw": "uniform",
-        "context_draw": "grouped",
-        "complete_contexts": 0.7,
-    },
+    "mixture": _LONG | {"epochs": 100},
+    "mock_labels": _LONG | {"epochs": 40, "context_draw": "grouped", "complete_contexts": 0.7},
 }
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.calibration import ks_threshold, ks_two_sample, ks_uniform, pit_in_bins
+from model.calibration import ks_threshold, ks_uniform, pit_in_bins
 from model.config import HeadConfig
 from model.ddpm import DDPM
 from model.toys import draw_two_gaussians, fit, two_gaussians, two_moons, two_sample_accuracy
@@ -82,20 +82,16 @@ def test_the_same_seed_fits_the_same_head():
     assert not torch.equal(first, other)
 
 
-@pytest.mark.parametrize("cond_dim", [1, 16])
+@pytest.mark.parametrize("cond_dim", [1, 32])
 def test_a_fitted_head_follows_its_condition(cond_dim):
-    """Also where the condition is as wide as the head's layers."""
-    head, (x_0, c) = make_head(cond_dim), draw_two_gaussians(N, seed=0)
+    """Also where the condition is as wide as the layers; a small head, so the truth is approached, not reached."""
+    head, (x_0, c) = make_head(cond_dim, width=32), draw_two_gaussians(N, seed=0)
     fit(head, x_0, c.expand(-1, cond_dim), steps=800)
-    low, high = (
-        head.sample(torch.full((1, cond_dim), value), 4000, torch.Generator().manual_seed(1))[0, :, 0].numpy()
-        for value in (0.0, 1.0)
-    )
-    x = np.linspace(-4, 4, 801)
-    apart = np.abs(two_gaussians(0.0).cdf(x) - two_gaussians(1.0).cdf(x)).max()
-    assert ks_two_sample(low, high) > apart - 0.1
-    for samples, value in ((low, 0.0), (high, 1.0)):
-        assert ks_uniform(two_gaussians(value).cdf(samples)) < 0.1  # a small head, briefly fitted
+    for value in (0.0, 1.0):
+        cond, exact = torch.full((1, cond_dim), value), two_gaussians(value)
+        samples = head.sample(cond, 4000, torch.Generator().manual_seed(1))[0, :, 0].numpy()
+        ignored = ks_uniform(exact.cdf(x_0[:4000, 0].numpy()))  # of a head that drops its condition
+        assert ks_uniform(exact.cdf(samples)) < ignored / 2
 
 
 def test_a_classifier_tells_what_differs_and_nothing_else():

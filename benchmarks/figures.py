@@ -79,7 +79,7 @@ FIGURES = (
     ("8", "HouseValue given MedInc", "California_Housing", "california_conditionals", "KS, MedInc = 7.0"),
     ("", "what only the improved recipe resolves", "California_Housing", "california_details", None),
     ("", "calibration", "California_Housing", "california_calibration", "pit_ks"),
-    ("", "two moons, forward and back", "DDPM", "ddpm_reverse", "share told from data, beta_max 0.2"),
+    ("", "two moons, forward and back", "DDPM", "ddpm_reverse", "samples told from data"),
     ("", "two Gaussians, given a condition", "DDPM_Conditional", "ddpm_conditional", "mean KS"),
     ("", "against exact densities", "Mixture", "mixture_conditionals", "mean KS"),
     ("", "the mock beside real stars", "Mock_Catalogue", "mock_sky", "mock minus real, median size, colour"),

@@ -28,9 +28,9 @@ class Answer:
 def test_a_perfect_answer_has_no_error():
     answer = Answer([0.6, 0.4], [2.4, 4.5], [0.3, 0.2])
     result = truth.compare(answer, answer.exact)
-    assert result["ks"] == 0
+    assert result["ks"] == pytest.approx(0, abs=1e-12)
     assert result["width"] == pytest.approx(1, rel=0.02)
-    assert result["mode_mass"] == 0
+    assert result["mode_mass"] == pytest.approx(0, abs=1e-12)
 
 
 def test_wrong_answers_are_measured():

@@ -195,8 +195,8 @@ def render_truth() -> str:
         last = ", its last stage" if "--init-from" in metrics["command"] else ""
         lines.append(
             f"``{name}`` ({metrics['parameters']:,} parameters; {seen:,} rows seen in {minutes:.0f} min{last}): KS to "
-            f"the exact posterior {result['mean_ks']:.3f} in the mean; {kinds}. Its widths (16 to 84%) are {middle:.2f} "
-            f"of the exact ones ({low:.2f} to {high:.2f} for the central 68% of the questions); of the "
+            f"the exact posterior {result['mean_ks']:.3f} in the mean; {kinds}. Its widths (16 to 84%) are "
+            f"{middle:.2f} of the exact ones ({low:.2f} to {high:.2f} for the central 68% of the questions); of the "
             f"{result['two_peaks']} densities with two peaks it misplaces {result['mode_mass_error']:.3f} of the mass."
         )
     return "\n".join(textwrap.fill(line, 120, initial_indent="* ", subsequent_indent="  ") for line in lines)

@@ -20,7 +20,7 @@ test: venv  ## style and the fast tests: minutes, no GPU, no network, no data fi
 	$(BIN)/python -m pytest -m "not slow"
 
 test-slow: venv  ## trainings to statistical targets, and the notebooks
-	$(BIN)/python -m pytest -m slow --durations=10
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --durations=10
 
 lint: venv
 	$(BIN)/ruff check .

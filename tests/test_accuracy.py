@@ -132,7 +132,7 @@ def test_few_steps_solve_improved_checkpoints(name):
         table = load_table(emulator)
     except FileNotFoundError as error:
         pytest.skip(f"real data not found: {error}")
-    result = densities.measure_solver(emulator, table, n=200)
+    result = densities.measure_solver(emulator, table, n=50)
     assert result["mean_ks_solver"] <= 0.003
     assert result["worst_ks_solver"] <= 0.015
     assert densities.measure_samplers(emulator, table, n=4)["ks_flow_sde"] <= 0.02

@@ -58,8 +58,9 @@ def draw_batch(
         noise_draws: Noise draws K per row.
         context_draw: "all": contexts are drawn among all V columns, and the missing ones become padding. "observed":
             among the observed ones, so that a slot is empty only where a row has fewer of them than slots. "grouped":
-            among those whose groups are known, a random share of the groups of each row; and all groups are drawn
-            equally often, for context and request, so that a vector of many components does not crowd out the others.
+            among those whose groups are known, a random share of the groups of each row; and a complete group
+            is drawn as often as a single column, for context and request (of one with gaps, or with columns that cannot
+            be requested, each component keeps its share), so that a long vector does not crowd out the others.
         own_target: The requested column may stand in the context too, as in the published procedure.
         group: The group of each column, 0 .. G - 1, (V,); needed for "grouped".
 

@@ -220,7 +220,9 @@ IMPROVED = {
     "california_housing": {"epochs": 400, "length_draw": "uniform", "guess_weight": 0.1},
     "green2021": {"epochs": 600, "complete_contexts": 0.25},
     "mixture": _LONG | {"epochs": 100},
-    "mock_labels": _LONG | {"epochs": 40, "context_draw": "grouped", "complete_contexts": 0.7},
+    "mock_labels": _LONG
+    | {"embedding_dim": 128, "heads": 4, "feedforward_dim": 512, "epochs": 34, "learning_rate": 1.5e-3}
+    | {"context_draw": "grouped", "complete_contexts": 0.7, "val_fraction": 0.02},
 }
 
 

@@ -32,6 +32,7 @@ from model.device import describe_hardware
 RESULTS = Path(__file__).parent / "results" / "truth.json"
 PICTURE = Path(__file__).parent.parent / "figs" / "mock_truth.png"
 SEED = 20_000  # of stars that are in no table a checkpoint was trained on
+STARS = 200
 MIN_ESS = 5_000  # the importance sampling's own KS noise is then about 0.01
 POINTS = 301
 
@@ -78,8 +79,8 @@ class Asked(NamedTuple):
 
 
 def questions(n: int) -> list[Asked]:
-    """One question of each kind to each of n stars."""
-    stars, rng, drawn = observe(n, SEED)["values"], np.random.default_rng(SEED), []
+    """One question of each kind to each of the first n of the benchmark's stars."""
+    stars, rng, drawn = observe(STARS, SEED)["values"][:n], np.random.default_rng(SEED), []
     for star in stars:
         for kind, (columns, requests) in KINDS.items():
             request = str(rng.choice(requests))
@@ -100,12 +101,12 @@ def _answer(question: tuple[str, dict[str, float], str]) -> Exact:
 def modes(density: np.ndarray) -> int | None:
     """Where a density on a grid has its deepest valley, if that is below half of both peaks beside it; else None.
 
-    Peaks with less than a twentieth of the highest one's density are none.
+    A twentieth of the mass, or more, is to lie on either side: in the tails, importance samples make valleys by chance.
     """
     left = np.maximum.accumulate(density)
     right = np.maximum.accumulate(density[::-1])[::-1]
-    peak = np.minimum(left, right)
-    depth = np.where(peak > density.max() / 20, density / peak, 1.0)
+    mass = density.cumsum() / density.sum()
+    depth = np.where((mass > 0.05) & (mass < 0.95), density / np.minimum(left, right), 1.0)
     return int(depth.argmin()) if depth.min() < 0.5 else None
 
 
@@ -178,8 +179,10 @@ def _round(x: float) -> float:
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="+", type=Path, help="run folders of checkpoints of the mock sky")
-    parser.add_argument("--stars", type=int, default=200, help="stars, each asked three questions (default: 200)")
+    parser.add_argument("--stars", type=int, default=STARS, help=f"stars to ask, of {STARS} (default: all)")
     arguments = parser.parse_args()
+    if not 1 <= arguments.stars <= STARS:
+        parser.error(f"--stars must be 1 .. {STARS}, not {arguments.stars}")
     start, asked = time.perf_counter(), questions(arguments.stars)
     emulators = {run.name: Emulator.load(run) for run in arguments.runs}
     checkpoints = {}

@@ -79,7 +79,7 @@ class TrainingConfig:
         CONTEXT_DRAWS,
     )
     length_draw: str = _option("uniform", "lengths of contexts are uniform, or short ones more often", LENGTH_DRAWS)
-    complete_contexts: float = _option(0.0, "share of batches whose contexts have max_context columns")
+    complete_contexts: float = _option(0.0, "share of batches with up to max_context columns")
     noise_draws: int = _option(1, "noise draws per encoded row and step")
     guess_weight: float = _option(1.0, "weight of the first guess's likelihood in the loss; improved recipe only")
     averaging: float = _option(0.0, "decay of the running average of the weights that is the result; 0 = none")

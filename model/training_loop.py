@@ -105,7 +105,7 @@ class Training:
         # Losses stay on the device until the epoch is over, so that the host never waits for a step.
         losses = torch.stack([self.step(batch) for batch in self._batches(self.train_rows, self.generator)])
         losses = distributed.sum_over_processes(losses)
-        self._require_finite(losses, "training")
+        self._require_finite(losses, "training loss", "step")
         self._require_finite_weights()
         self.scheduler.step()
         entry = (len(self.history) + 1, learning_rate, losses.mean().item(), self._validate())
@@ -143,7 +143,7 @@ class Training:
         self.model.network.eval()
         generator = torch.Generator(self.device).manual_seed(self.config.seed + 1)
         losses = torch.cat([self.model.network(batch) for batch in self._batches(self.val_rows, generator)])
-        self._require_finite(losses, "validation")
+        self._require_finite(losses, "validation loss", "row")
         return losses.mean().item()
 
     def _batches(self, rows: Tensor, generator: torch.Generator):
@@ -197,12 +197,12 @@ class Training:
                 f"try a smaller learning_rate.{self._kept}"
             )
 
-    def _require_finite(self, losses: Tensor, what: str):
+    def _require_finite(self, losses: Tensor, what: str, place: str):
         bad = (~losses.isfinite()).nonzero()
         if len(bad):
             raise FloatingPointError(
-                f"the {what} loss is {losses[bad[0, 0]].item()} in epoch {len(self.history) + 1}, "
-                f"step {bad[0, 0].item() + 1}: try a smaller learning_rate.{self._kept}"
+                f"the {what} is {losses[bad[0, 0]].item()} in epoch {len(self.history) + 1}, "
+                f"{place} {bad[0, 0].item() + 1}: try a smaller learning_rate.{self._kept}"
             )
 
     @property
@@ -265,7 +265,7 @@ def _in_parts(batch: Batch, tokens: int | None) -> Iterator[Batch]:
 
     Slots that are empty in all rows of a part are cut off, which changes nothing but the time it takes.
     """
-    if tokens is None:
+    if tokens is None or not len(batch.token):  # of a small batch, a process may have no share
         yield batch
         return
     place = torch.arange(batch.token.shape[1], device=batch.token.device)

@@ -117,6 +117,8 @@ def test_impossible_requests():
         mock_posterior({"bp0": 0.1}, "logg")
     with pytest.raises(ValueError, match="requested and given"):
         mock_posterior({"logg": 2.0}, "logg")
+    with pytest.raises(ValueError, match="teff is -inf"):
+        mock_posterior({"jk": 0.6, "teff": -np.inf}, "logg")
 
 
 def test_catalogued_labels_are_uniform_within_their_posteriors():

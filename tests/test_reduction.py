@@ -13,6 +13,7 @@ from astropy.table import Table as AstropyTable
 from model.datasets import apogee_xp, mock_apogee_xp
 from model.datasets.mock_apogee_xp.spectrum import g_flux
 from model.datasets.reduction import (
+    LEAST_LOG_EBV,
     Spectra,
     log_reddening,
     luminosity_proxy,
@@ -40,7 +41,8 @@ def sky(tmp_path_factory):
     path = tmp_path_factory.mktemp("mock") / "mock.h5"
     mock_apogee_xp.write(path, 300, seed=5)
     rng = np.random.default_rng(1)
-    with h5py.File(path) as h5:
+    with h5py.File(path, "r+") as h5:
+        h5["raw/logc19"][:] = np.maximum(h5["raw/logc19"][:], LEAST_LOG_EBV)
         raw = {name: column[:] for name, column in h5["raw"].items()}
         ids, designation = h5["gaia_source_id"][:], h5["2mass_designation"][:, 0]
     n_relevant = raw["xp_relevancy"].reshape(-1, 2, 55).sum(axis=2)
@@ -176,15 +178,17 @@ class TestFormulas:
         assert error == pytest.approx(200)
 
     def test_log_reddening(self):
-        ebv = np.array([0.1, 1.0, 0.0, -0.01, np.nan])
-        value, error = log_reddening(ebv, np.array([0.02, np.nan, 0.02, 0.02, 0.02]))
-        np.testing.assert_allclose(value, [np.log(0.1), 0, -7, -7, np.nan])
-        np.testing.assert_allclose(error, [0.2, np.nan, np.nan, np.nan, np.nan])
+        ebv = np.array([0.1, 1.0, 1e-6, 0.0, -0.01, np.nan])
+        value, error = log_reddening(ebv, np.array([0.02, np.nan, 0.02, 0.02, 0.02, 0.02]))
+        np.testing.assert_allclose(value, [np.log(0.1), 0, -7, -7, -7, np.nan])  # never dustier for less dust
+        np.testing.assert_allclose(error, [0.2, np.nan, *[0.02 * np.exp(7)] * 3, np.nan])
 
     def test_match_is_by_id(self):
         assert match(np.array([7, 3, 9, 3]), np.array([9, 1, 3])).tolist() == [-1, 2, 0, 2]
         with pytest.raises(ValueError, match="none of the 2 stars is in the survey"):
             match(np.array([1, 2]), np.array([3, 4, 5]), "the survey")
+        with pytest.raises(ValueError, match="no rows in the survey"):
+            match(np.array([1, 2]), np.array([], dtype=int), "the survey")
 
     @pytest.mark.parametrize(
         ("wrong", "message"),
@@ -252,6 +256,28 @@ class TestWrite:
         for row, name, part in wrong:
             assert np.isnan(getattr(table, part)[rows[row], table.names.index(name)]), name
         assert np.isfinite(table.column("teff")[rows[1:]]).all()
+
+    def test_units_are_converted(self, sky, tmp_path):
+        gaia, spectra, apogee, *others = catalogues(sky)
+        write(tmp_path / "plain.h5", gaia, spectra, apogee, *others)
+        carried = {name: (gaia[name].astype(float) / 1000) * u.arcsec for name in ("parallax", "parallax_err")}
+        hot = {name: (apogee[name].astype(float) / 1000) * u.kK for name in ("teff", "teff_err")}
+        write(tmp_path / "units.h5", QTable(gaia | carried), spectra, QTable(apogee | hot), *others)
+        plain, found = apogee_xp.load(tmp_path / "plain.h5"), apogee_xp.load(tmp_path / "units.h5")
+        np.testing.assert_allclose(found.values, plain.values, rtol=1e-6)
+        np.testing.assert_allclose(found.errors, plain.errors, rtol=1e-6)
+        with pytest.raises(ValueError, match="parallax is in 'pc': mas is needed"):
+            write(tmp_path / "own.h5", QTable(gaia | {"parallax": gaia["parallax"] * u.pc}), spectra, apogee, *others)
+
+    @pytest.mark.parametrize("nothing", [None, np.nan, pd.NA])
+    def test_a_missing_designation_is_empty(self, sky, tmp_path, nothing):
+        gaia, spectra, apogee, two_mass, dust = catalogues(sky)
+        names = ["00000000+0000000", nothing] + [b"x"] * (len(two_mass["jh"]) - 2)
+        two_mass = pd.DataFrame(two_mass | {"2mass_designation": names})
+        write(tmp_path / "own.h5", gaia, spectra, apogee, two_mass, dust)
+        with h5py.File(tmp_path / "own.h5") as own:
+            rows = match(two_mass["source_id"].to_numpy()[:3], own["gaia_source_id"][:])
+            assert own["2mass_designation"][:][rows, 0].tolist() == [b"00000000+0000000", b"", b"x"]
 
     def test_rows_of_other_stars_are_left_out(self, sky, tmp_path):
         gaia, *others = catalogues(sky)

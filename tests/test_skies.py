@@ -3,6 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from model import datasets, skies
 from model.calibration import ks_threshold, ks_uniform
@@ -28,6 +29,14 @@ def test_stars_without_the_column_are_not_asked_for_it(mixture):
     data = datasets.load("mixture").to_frame()[:100]
     data.loc[10:, "b"] = np.nan
     assert len(skies.pit_of_random_questions(mixture, data, ["b"], 50, seed=0)) == 10
+
+
+def test_the_distance_to_an_exact_posterior():
+    class Shifted:
+        def cdf(self, x):
+            return norm.cdf(x - 0.5)[None]
+
+    assert Sky.ks(Shifted(), norm()) == pytest.approx(2 * norm.cdf(0.25) - 1, abs=1e-4)
 
 
 def test_a_sky_without_data_is_drawn_from_the_model(mixture):

@@ -192,6 +192,7 @@ def test_parts_have_every_row_once_and_no_slot_that_is_empty_in_all_of_their_row
         assert torch.equal(part.token, token[part.request, :longest])
         assert torch.equal(part.target, part.request.float())
     assert len(parts) == 3  # 0 0 1 2 | 3 4 | 6 6
+    assert len(list(training_loop._in_parts(Batch(*(x[:0] for x in batch)), 14))) == 1  # a process without a share
 
 
 def test_bf16_trains_and_answers_are_fp32(table, tiny):

@@ -50,8 +50,16 @@ def test_a_shoulder_is_no_second_peak():
     assert truth.modes(norm.pdf(x, -2, 0.5) + 0.01 * norm.pdf(x, 2, 0.5)) is None  # too small to be one
 
 
+def test_a_valley_by_chance_is_none():
+    x = np.linspace(-5, 5, 801)
+    gap = np.where(abs(x + 2.2) < 0.05, 0.1, 1)  # 1.4% of the mass lie left of it
+    assert truth.modes(norm.pdf(x) * gap) is None
+
+
 def test_every_star_is_asked_one_question_of_each_kind_and_never_for_what_is_given():
-    asked = truth.questions(1)
+    asked = truth.questions(2)
+    assert truth.questions(1)[0].given == asked[0].given  # the first stars are the same, however many are asked
+    asked = asked[:3]
     assert [q.kind for q in asked] == list(truth.KINDS)
     for q in asked:
         assert q.request not in q.given

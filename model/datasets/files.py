@@ -46,3 +46,17 @@ def open_hdf5(path: Path) -> Iterator:
         raise
     except OSError as error:
         raise ValueError(f"{path} is truncated or not an HDF5 file ({error}): get it again") from error
+
+
+@contextmanager
+def new_hdf5(path: str | Path) -> Iterator:
+    """An HDF5 file to write, which takes its place once it is complete: until then an older one stands there."""
+    import h5py
+
+    part = Path(f"{path}.tmp")
+    try:
+        with h5py.File(part, "w") as file:
+            yield file
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

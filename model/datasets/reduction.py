@@ -16,9 +16,10 @@ from pathlib import Path
 from xml.parsers.expat import ExpatError
 
 import numpy as np
+import pandas as pd
 
 from model.datasets.apogee_xp import LOWEST_VALUE, N_BP, N_RP, N_XP
-from model.datasets.files import require
+from model.datasets.files import new_hdf5, require
 from model.datasets.mock_apogee_xp.spectrum import g_flux
 from model.datasets.readers import FITS, VOTABLE
 
@@ -30,7 +31,8 @@ BANDS = {"bp": N_BP, "rp": N_RP}
 G, DESIGNATION = "phot_g_mean_mag", "2mass_designation"
 # What the tables have to bring, each with its error in a column of that name and "_err".
 MEASURED = ("bprp", "jh", "jk", "teff", "logg", "m_h", "ebv", "parallax")
-NO_DUST = -7.0  # ln E(B-V) where the map has no dust, whose logarithm is no number: below what maps resolve
+UNITS = {"parallax": "mas", "teff": "K"}  # of columns that catalogues have in others, too
+LEAST_LOG_EBV = -7.0  # ln E(B-V) of less than dust maps resolve, and of no dust, whose logarithm is no number
 
 
 @dataclass(frozen=True)
@@ -108,17 +110,19 @@ def luminosity_proxy(parallax: np.ndarray, error: np.ndarray, g: np.ndarray) -> 
 
 
 def log_reddening(ebv: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """ln E(B-V) and, to first order, its error; -7 and an unknown error where E(B-V) (mag) is zero or less."""
-    positive = np.where(ebv > 0, ebv, np.nan)
-    return np.where(ebv <= 0, NO_DUST, np.log(positive)), error / positive
+    """ln E(B-V) and, to first order, its error; less than e^-7 mag, zero and negative too, counts as e^-7 mag."""
+    ebv = np.maximum(ebv, np.exp(LEAST_LOG_EBV))
+    return np.log(ebv), error / ebv
 
 
 def match(source_id: np.ndarray, catalogue: np.ndarray, name: str = "the catalogue") -> np.ndarray:
     """For each star the row of a catalogue that has its source id, (N,); -1 where there is none.
 
     Raises:
-        ValueError: If no star is in it: the ids are others, of another data release for instance.
+        ValueError: If no star is in it: it is empty, or the ids are others, of another data release for instance.
     """
+    if not len(catalogue):
+        raise ValueError(f"there are no rows in {name}")
     order = np.argsort(catalogue)
     place = np.searchsorted(catalogue, source_id, sorter=order)
     rows = order[np.minimum(place, len(catalogue) - 1)]
@@ -136,10 +140,11 @@ def write(path: str | Path, gaia: Mapping, spectra: Spectra, *catalogues: Mappin
     Each table is a dict, DataFrame or astropy Table with a column ``source_id`` of integers, each one once. Together
     they bring ``phot_g_mean_mag, bprp, jh, jk, ebv`` (mag), ``parallax`` (mas), ``teff`` (K), ``logg``, ``m_h`` (dex),
     and errors of all but the first, ``bprp_err`` and so on; ``2mass_designation`` is copied if it is there. It does not
-    matter which table has which. What a star lacks, and what is NaN, infinite, masked or -9999, is missing in the file.
+    matter which table has which. Parallaxes and temperatures that carry a unit are converted. What a star lacks, and
+    what is NaN, infinite, masked or -9999, is missing in the file.
 
     Args:
-        path: The file; an older one is overwritten.
+        path: The file; an older one is replaced when the new one is complete.
         gaia: The stars.
         spectra: XP spectra in any order; stars may lack theirs.
         catalogues: More tables, likewise; their rows for stars that `gaia` does not have are left out.
@@ -148,8 +153,6 @@ def write(path: str | Path, gaia: Mapping, spectra: Spectra, *catalogues: Mappin
         ValueError: If a column is lacking, is in two tables or has another length than its ids; if ids are not unique
             integers, or none is among the stars; if a star with a spectrum has no G magnitude.
     """
-    import h5py
-
     source_id = _ids(gaia["source_id"], "gaia")
     columns = _join(source_id, (gaia, *catalogues))
     designation, ebv, ebv_err = (columns.pop(name) for name in (DESIGNATION, "ebv", "ebv_err"))
@@ -160,7 +163,7 @@ def write(path: str | Path, gaia: Mapping, spectra: Spectra, *catalogues: Mappin
     raw["xp_coeffs_gnorm"], raw["xp_coeffs_gnorm_err"] = normalise(spectra, g_flux(columns[G]))
     raw["logc19"], raw["logc19_err"] = log_reddening(ebv, ebv_err)
     raw["g_fakemag"], raw["g_fakemag_err"] = luminosity_proxy(columns["parallax"], columns["parallax_err"], columns[G])
-    with h5py.File(path, "w") as h5:
+    with new_hdf5(path) as h5:
         h5["gaia_source_id"], h5[DESIGNATION] = source_id, designation[:, None]
         h5["raw/xp_relevancy"] = relevancy(spectra.n_relevant)
         for name, column in raw.items():
@@ -213,7 +216,7 @@ def _join(source_id: np.ndarray, tables: Sequence[Mapping]) -> dict[str, np.ndar
         ids = _ids(table["source_id"], what)
         rows = match(source_id, ids, what)
         for name in (needed | {DESIGNATION}).intersection(table.keys()):
-            column = np.asarray(table[name]).astype("S16") if name == DESIGNATION else _floats(table[name])
+            column = _texts(table[name]) if name == DESIGNATION else _in_unit(name, table[name])
             if column.shape != ids.shape or name in columns:
                 raise ValueError(f"{name} of {what}: {len(ids)} numbers are needed, and from one table only")
             if name != DESIGNATION:
@@ -237,6 +240,25 @@ def _floats(column) -> np.ndarray:
         column = column.to_numpy(float, na_value=np.nan)
     floats = np.asarray(getattr(column, "unmasked", column), dtype=np.float64)
     return np.where(np.isfinite(floats) & ~np.asarray(getattr(column, "mask", False)), floats, np.nan)
+
+
+def _in_unit(name: str, column) -> np.ndarray:
+    """A column as `_floats`, converted to the unit of the file if it carries another one."""
+    floats, unit, target = _floats(column), getattr(column, "unit", None), UNITS.get(name.removesuffix("_err"))
+    if unit is None or target is None:
+        return floats
+    from astropy.units import Quantity, UnitConversionError
+
+    try:
+        return Quantity(floats, unit).to_value(target)
+    except UnitConversionError as error:
+        raise ValueError(f"{name} is in {str(unit)!r}: {target} is needed, or what can be converted") from error
+
+
+def _texts(column) -> np.ndarray:
+    """A column of short texts as bytes, empty for what is missing."""
+    texts = np.asarray(column, dtype=object)
+    return np.where(pd.isna(texts) | np.ma.getmask(column), b"", texts.astype("S16"))
 
 
 def _ids(column, what: str) -> np.ndarray:

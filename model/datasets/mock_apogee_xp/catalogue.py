@@ -13,6 +13,7 @@ import numpy as np
 
 from model.datasets import apogee_xp
 from model.datasets.apogee_xp import N_BP, N_RP, N_XP, SCALARS
+from model.datasets.files import new_hdf5
 from model.datasets.mock_apogee_xp import errors, population, relations, spectrum
 from model.datasets.table import Table
 
@@ -43,7 +44,7 @@ def write(path: str | Path, n: int, seed: int = 0, missing: str = "random"):
     """Write a mock catalogue that `apogee_xp.load` reads as it reads the paper's files.
 
     Args:
-        path: The HDF5 file; an older one is overwritten.
+        path: The HDF5 file; an older one is replaced when the new one is complete.
         n: Number of stars.
         seed: Seed; a smaller catalogue of the same seed holds the first stars of a larger one.
         missing: "random" if what is missing does not depend on the star; "faint" if faint stars lack more, as in real
@@ -52,12 +53,11 @@ def write(path: str | Path, n: int, seed: int = 0, missing: str = "random"):
     Raises:
         ValueError: If n is not positive or `missing` is unknown.
     """
-    import h5py
     from tqdm import trange
 
     if n < 1 or missing not in MISSING_KINDS:
         raise ValueError(f"needed: n >= 1, not {n}, and missing one of {MISSING_KINDS}, not {missing!r}")
-    with h5py.File(path, "w") as h5:
+    with new_hdf5(path) as h5:
         h5.attrs["source"] = f"mock catalogue, {n} stars, seed {seed}, missing {missing}"
         for block in trange(-(-n // BLOCK), unit="block", disable=None):
             start = block * BLOCK

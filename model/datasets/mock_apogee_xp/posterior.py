@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 FIRST_ROUND = 2**15  # draws of the prior that all rows share
 ROUND = 2**14  # least draws from a fitted proposal
+STREAM = 2**31  # of random numbers, apart from those of the catalogue's blocks with the same seed
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def mock_posterior(
 
     Raises:
         KeyError: If a column is unknown to the posterior.
-        ValueError: If the requested column is given.
+        ValueError: If the requested column is given, or a value is infinite.
 
     Example:
         >>> posterior = mock_posterior({"teff": 4700.0}, "logg")
@@ -110,12 +111,15 @@ def mock_posterior(
     if unknown:
         raise KeyError(f"the exact posterior knows {', '.join(COLUMNS)}, not {', '.join(unknown)}")
     given = {name: float(value) for name, value in row.items() if not np.isnan(value)}
+    for name, value in given.items():
+        if np.isinf(value):
+            raise ValueError(f"{name} is {value}: give a finite number, or NaN if it is unknown")
     if request in given:
         raise ValueError(f"{request} is requested and given")
 
     kind, latents, truth, sigma = _prior_draws(seed)
     log_weight = _log_likelihood(truth, sigma, given)
-    drawn, n, rng = len(kind), ROUND, np.random.default_rng([seed, 1])
+    drawn, n, rng = len(kind), ROUND, np.random.default_rng([seed, STREAM, 1])
     while (ess := effective_size(log_weight)) < min_ess and drawn + n <= max_draws:
         proposal = fit(kind, latents, log_weight, given.get("bprp"))
         if drawn > len(kind):  # the last draws came from a fitted proposal: how many like them would do?
@@ -136,7 +140,7 @@ def mock_posterior(
 @lru_cache(maxsize=1)
 def _prior_draws(seed: int) -> tuple[np.ndarray, ...]:
     """Kinds, latents, and noise-free columns and errors (S, 8) of stars drawn from the prior."""
-    kind, latents = population.draw_latents(FIRST_ROUND, np.random.default_rng([seed, 0]))
+    kind, latents = population.draw_latents(FIRST_ROUND, np.random.default_rng([seed, STREAM, 0]))
     return kind, latents, *_columns(kind, latents)
 
 

@@ -130,7 +130,7 @@ def train_step(
     token[:, length:], value[:, length:] = 0, 0
     missing = np.isnan(value)
     token[missing], value[missing] = 0, 0
-    place = np.array([rng.choice(np.flatnonzero(~np.isnan(row))) for row in values])
+    place = np.where(np.isnan(values), -1, rng.random(values.shape)).argmax(axis=1)
     star = np.arange(len(values))
     arrays = token, value, tokens[star, place], values[star, place]
     loss = network.loss(*(torch.from_numpy(array).to(device) for array in arrays))

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 from dataclasses import replace
@@ -135,7 +136,9 @@ def main():
             dry_run(arguments, experiment)
             return
         run = run_folder(arguments)
-        command = shlex.join(["python", "training.py", *sys.argv[1:]])
+        processes = os.environ.get("LOCAL_WORLD_SIZE")  # set by torchrun
+        start = ["torchrun", f"--nproc_per_node={processes}", "--"] if processes else ["python"]
+        command = shlex.join([*start, "training.py", *sys.argv[1:]])
         train(
             load_table(arguments),
             experiment,

@@ -1,5 +1,6 @@
 """Several processes train like one."""
 
+import json
 import os
 import subprocess
 import sys
@@ -48,6 +49,8 @@ def test_two_processes_follow_the_loss_curve_of_one_and_write_one_run(csv_file, 
             continue
         np.testing.assert_allclose(theirs[name].numpy(), tensor.numpy(), rtol=1e-3, atol=1e-5, err_msg=name)
     assert sorted(path.name for path in two.iterdir()) == sorted(path.name for path in one.iterdir())
+    starts = [json.loads((run / "metrics.json").read_text())["command"].split("training.py")[0] for run in (one, two)]
+    assert starts == ["python ", "torchrun --nproc_per_node=2 -- "]
 
 
 def test_a_single_process_is_its_own_group():

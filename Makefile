@@ -53,7 +53,7 @@ bench-inference: venv  ## the published sampling loop, literally, against ours; 
 bench-densities: venv  ## densities, joints and errors against closed forms; solvers and samplers against each other
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.densities $(filter-out $(MOCKS), $(wildcard trained_models/mixture trained_models/*_improved))
 
-bench-truth: venv  ## the mock sky's checkpoints against exact posteriors: 20 minutes
+bench-truth: venv  ## the mock sky's checkpoints against exact posteriors: 10 minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.truth $(MOCKS)
 
 bench-resume: venv  ## kill a training at random instants and resume it

@@ -57,7 +57,7 @@ def test_the_improved_recipe_brings_its_own_sizes_which_other_flags_override(nam
     assert (training_.noise_draws, training_.averaging) == (4, 0.999)
     assert training_.context_draw == ("grouped" if name.startswith("mock_") or name == "stars" else "observed")
     assert training_.complete_contexts > 0
-    assert network.embedding_dim == (192 if "stars" in name else 64)
+    assert network.embedding_dim == {"stars": 192, "mock_stars": 192, "mock_labels": 128}.get(name, 64)
     assert (experiment.name, experiment.dataset) == (name, EXPERIMENTS[name].dataset)
     assert experiment.override(recipe="improved") == experiment  # nothing is reset when nothing changes
     assert experiment.override(recipe="published") == EXPERIMENTS[name]

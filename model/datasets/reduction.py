@@ -16,7 +16,6 @@ from pathlib import Path
 from xml.parsers.expat import ExpatError
 
 import numpy as np
-import pandas as pd
 
 from model.datasets.apogee_xp import LOWEST_VALUE, N_BP, N_RP, N_XP
 from model.datasets.files import new_hdf5, require
@@ -257,6 +256,8 @@ def _in_unit(name: str, column) -> np.ndarray:
 
 def _texts(column) -> np.ndarray:
     """A column of short texts as bytes, empty for what is missing."""
+    import pandas as pd
+
     texts = np.asarray(column, dtype=object)
     return np.where(pd.isna(texts) | np.ma.getmask(column), b"", texts.astype("S16"))
 

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import get_type_hints
 
 from model import EXPERIMENTS, Experiment, datasets, train
-from model.checkpoint import load_plan
 from model.config import HeadConfig, NetworkConfig, TrainingConfig, flat_fields, improved
-from model.network import DensityNetwork
+from model.nn import DensityNetwork
+from model.run_folder import load_plan
 
 PARTS = {"network": NetworkConfig, "head": HeadConfig, "training": TrainingConfig}
 

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from model import Conditional, Emulator, Table, datasets
-from model.calibration import LEVELS, assess, calibrate, ks_two_sample
-from model.checkpoint import write_atomically
 from model.datasets import TEST, TRAIN, mixture
 from model.device import describe_hardware
+from model.inference.calibration import LEVELS, assess, calibrate, ks_two_sample
+from model.run_folder import write_atomically
 
 
 def measure_columns(emulator: Emulator, table: Table, samples: int, max_rows: int) -> dict:

@@ -21,11 +21,11 @@ import numpy as np
 
 from benchmarks.solver import load_table, random_questions, solver_errors
 from model import Emulator, Table
-from model.calibration import ks_two_sample
-from model.checkpoint import write_atomically
 from model.datasets.mixture import MIXTURE, GaussianMixture
 from model.device import describe_hardware
-from model.distribution import Conditional
+from model.inference import Conditional
+from model.inference.calibration import ks_two_sample
+from model.run_folder import write_atomically
 
 RESULTS = Path(__file__).parent / "results" / "densities.json"
 

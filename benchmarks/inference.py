@@ -26,11 +26,11 @@ from benchmarks.memory import MILLION, measure_memory
 from benchmarks.published import PublishedNetwork
 from benchmarks.solver import measure_errors
 from model import EXPERIMENTS, Emulator, Table
-from model.checkpoint import write_atomically
 from model.datasets import apogee_xp
 from model.device import describe_hardware
-from model.flow import COARSE, FULL, PUBLISHED_STEPS
-from model.initial import make_model
+from model.inference.flow import COARSE, FULL, PUBLISHED_STEPS
+from model.run_folder import write_atomically
+from model.training import make_model
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results" / "inference.json"

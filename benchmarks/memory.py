@@ -18,7 +18,7 @@ import torch
 
 from model import EXPERIMENTS, Emulator, Table
 from model.datasets import mixture
-from model.initial import make_model
+from model.training import make_model
 
 ROOT = Path(__file__).parent.parent
 MILLION = 1_000_000

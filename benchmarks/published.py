@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.config import Experiment
-from model.schedule import SigmoidSchedule
+from model.nn import SigmoidSchedule
 
 
 class PublishedNetwork(nn.Module):

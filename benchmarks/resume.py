@@ -21,8 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
-from model.checkpoint import write_atomically
 from model.datasets import mixture
+from model.run_folder import write_atomically
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results" / "resume.json"

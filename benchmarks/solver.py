@@ -14,12 +14,11 @@ import torch
 from torch import Tensor
 from torch.special import ndtr
 
-from model import Emulator, Table, datasets, flow
+from model import Emulator, Table, datasets
 from model.datasets import TEST
-from model.distribution import Conditional
-from model.flow import FULL, REACH, Resolution
-from model.question import Question
-from model.spline import MonotoneSpline
+from model.inference import Conditional, Question, flow
+from model.inference.flow import FULL, REACH, Resolution
+from model.scaling import MonotoneSpline
 
 NODES = 257  # of the reference
 PUBLISHED_QUESTIONS = 30

@@ -22,9 +22,9 @@ import torch
 
 from benchmarks.published import PublishedNetwork, prepare_epoch, train_step
 from model import EXPERIMENTS, Table
-from model.checkpoint import write_atomically
 from model.device import describe_hardware
-from model.training_loop import Training
+from model.run_folder import write_atomically
+from model.training import Training
 
 RESULTS = Path(__file__).parent / "results" / "training.json"
 COLUMNS, BATCH, CONTEXT = 118, 1024, 64

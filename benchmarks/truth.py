@@ -22,12 +22,13 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from model import Conditional, Emulator, plotting
-from model.checkpoint import write_atomically
+from model import Conditional, Emulator
 from model.datasets.mock_apogee_xp import Posterior, mock_posterior
 from model.datasets.mock_apogee_xp.catalogue import observe
 from model.datasets.mock_apogee_xp.errors import COLUMNS
 from model.device import describe_hardware
+from model.pictures import plotting
+from model.run_folder import write_atomically
 
 RESULTS = Path(__file__).parent / "results" / "truth.json"
 PICTURE = Path(__file__).parent.parent / "figs" / "mock_truth.png"

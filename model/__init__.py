@@ -1,11 +1,9 @@
 """A Transformer with a denoising-diffusion head: a density emulator of a table."""
 
-from model.checkpoint import Model
-from model.config import EXPERIMENTS, Experiment
-from model.datasets import Table
-from model.distribution import Conditional
-from model.emulator import Emulator
-from model.joint import Joint
-from model.trainer import train
+from .config import EXPERIMENTS, Experiment
+from .datasets import Table
+from .inference import Conditional, Emulator, Joint
+from .run_folder import Model
+from .training import train
 
 __all__ = ["EXPERIMENTS", "Conditional", "Emulator", "Experiment", "Joint", "Model", "Table", "train"]

@@ -11,13 +11,12 @@ from scipy.special import ndtr
 from torch import Tensor
 
 from model import Emulator
-from model.checkpoint import Model
 from model.config import EXPERIMENTS, HeadConfig
 from model.datasets.mixture import MIXTURE, GaussianMixture
-from model.ddpm import DDPM
-from model.standardizer import Standardizer
-from model.velocity import VelocityHead
-from model.vocabulary import Vocabulary
+from model.datasets.vocabulary import Vocabulary
+from model.nn import DDPM, VelocityHead
+from model.run_folder import Model
+from model.scaling import Standardizer
 
 
 def mean_given_noisy(x_t: Tensor, signal: Tensor, noise: Tensor, cond: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from model.training_loop import Training
+from model.training import Training
 
 # Sizes of any recipe's network with which a training takes a second.
 SMALL = {"embedding_dim": 8, "heads": 2, "feedforward_dim": 16, "head_width": 8, "batch_size": 64, "epochs": 4}

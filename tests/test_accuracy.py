@@ -10,9 +10,9 @@ from benchmarks import densities
 from benchmarks.accuracy import ks_exact, measure_bimodality, measure_exact
 from benchmarks.solver import load_table
 from model import Emulator, datasets
-from model.calibration import LEVELS, crps, ks_threshold, ks_two_sample, ks_uniform, pit
 from model.datasets import TEST
 from model.datasets.mixture import MIXTURE
+from model.inference.calibration import LEVELS, crps, ks_threshold, ks_two_sample, ks_uniform, pit
 
 RUNS = Path(__file__).parent.parent / "trained_models"
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.batching import draw_batch, trainable_rows
+from model.training.batching import draw_batch, trainable_rows
 
 V = 6
 

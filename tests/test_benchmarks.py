@@ -11,13 +11,14 @@ from benchmarks import inference, memory, report, solver
 from benchmarks.published import PublishedNetwork, prepare_epoch, train_step
 from benchmarks.solver import Reference, describe, ks, random_questions, solver_errors
 from benchmarks.training import flops_per_star
-from model import Emulator, config, datasets, flow
+from model import Emulator, config, datasets
 from model.config import EXPERIMENTS, Experiment
 from model.datasets import TEST
-from model.flow import REACH
-from model.initial import make_model
-from model.network import DensityNetwork
-from model.spline import MonotoneSpline
+from model.inference import flow
+from model.inference.flow import REACH
+from model.nn import DensityNetwork
+from model.scaling import MonotoneSpline
+from model.training import make_model
 
 
 def same_network(experiment: Experiment, n_columns: int) -> tuple[DensityNetwork, PublishedNetwork]:

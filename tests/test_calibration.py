@@ -5,7 +5,7 @@ import pytest
 import scipy.stats
 from scipy.special import ndtr
 
-from model import calibration
+from model.inference import calibration
 
 N, S = 4000, 200
 SIGMA = 0.5  # of the noise; the input has unit variance, so the marginal's is 1 + SIGMA**2

@@ -6,7 +6,8 @@ import os
 import pytest
 import torch
 
-from model import checkpoint, train
+from model import train
+from model.run_folder import checkpoint
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from astropy import units as u
 from astropy.table import MaskedColumn, QTable
 from astropy.table import Table as AstropyTable
 
-from model.columns import read_given, read_request, read_values
 from model.datasets import Table
-from model.vocabulary import Vocabulary
+from model.datasets.vocabulary import Vocabulary
+from model.inference.columns import read_given, read_request, read_values
 
 VOCABULARY = Vocabulary(["teff", "logg", "jh", "ratio", "parallax"])
 UNITS = ["K", "dex", "mag", "", "mas"]

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from model.calibration import ks_threshold
 from model.config import HeadConfig
-from model.ddpm import DDPM
-from model.schedule import SigmoidSchedule
+from model.inference.calibration import ks_threshold
+from model.nn import DDPM, SigmoidSchedule
 
 N = 20_000
 

@@ -12,7 +12,7 @@ import pytest
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.text import Text
 
-from model import diagrams, plotting
+from model.pictures import diagrams, plotting
 
 FLOORS = {"tables": "0", "sizes": "0", "network": "1", "trainer": "2", "pictures": "side"}
 IMPORTS = {

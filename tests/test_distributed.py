@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from model import checkpoint
 from model.device import pick_device
-from model.distributed import local_device, rank, share, world_size
+from model.run_folder import checkpoint
+from model.training.distributed import local_device, rank, share, world_size
 
 ROOT = Path(__file__).parent.parent
 SIZES = "--embedding-dim=8 --heads=2 --feedforward-dim=16 --head-width=8 --diffusion-steps=10 --dropout=0"

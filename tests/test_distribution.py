@@ -6,12 +6,10 @@ import torch
 from astropy import units as u
 from scipy import stats
 
-from model import distribution, question
-from model.calibration import ks_threshold, ks_uniform
-from model.distribution import Conditional
-from model.flow import COARSE
-from model.quantile_standardizer import QuantileStandardizer
-from model.spline import MonotoneSpline
+from model.inference import Conditional, distribution, question
+from model.inference.calibration import ks_threshold, ks_uniform
+from model.inference.flow import COARSE
+from model.scaling import MonotoneSpline, QuantileStandardizer
 from tests.exact import MIXTURE, exact_emulator
 
 N = 20_000

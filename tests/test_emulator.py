@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 import torch
 
-from model import Emulator, Table, joint, question, train
+from model import Emulator, Table, train
 from model.device import describe_system, pick_device
-from model.question import Question
+from model.inference import Question, joint, question
 
 N = 20_000
 

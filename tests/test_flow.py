@@ -5,9 +5,9 @@ import pytest
 import torch
 from scipy.special import ndtr
 
-from model import flow
-from model.flow import COARSE, FULL, REACH
-from model.spline import MonotoneSpline
+from model.inference import flow
+from model.inference.flow import COARSE, FULL, REACH
+from model.scaling import MonotoneSpline
 from tests.exact import condition, mixture_cdf, noise_head, velocity_head
 
 # The densities, and the KS distance that 16 steps and 57 nodes are allowed.

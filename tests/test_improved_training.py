@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from model import checkpoint, train
-from model.calibration import ks_threshold, ks_uniform
+from model import train
+from model.inference.calibration import ks_threshold, ks_uniform
+from model.run_folder import checkpoint
 from tests.run_folders import SMALL, make_training, read_metrics
 
 

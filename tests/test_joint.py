@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from model import joint, question
-from model.calibration import ks_threshold, ks_two_sample
+from model.inference import joint, question
+from model.inference.calibration import ks_threshold, ks_two_sample
 from tests.exact import MIXTURE, exact_emulator
 
 N = 4000

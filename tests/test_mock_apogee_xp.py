@@ -9,19 +9,10 @@ import h5py
 import numpy as np
 import pytest
 
-from model.calibration import ks_two_sample
 from model.datasets import apogee_xp, column_names, describe, load, mock_apogee_xp
 from model.datasets.files import REPOSITORY
-from model.datasets.mock_apogee_xp import (
-    catalogue,
-    errors,
-    fit,
-    load_labels,
-    population,
-    relations,
-    spectrum,
-    write,
-)
+from model.datasets.mock_apogee_xp import catalogue, errors, fit, load_labels, population, relations, spectrum, write
+from model.inference.calibration import ks_two_sample
 
 # Medians and MAD sd of the paper's table, and the fractions of rows that lack something.
 PUBLISHED = {

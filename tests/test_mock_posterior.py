@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from model.calibration import ks_threshold, ks_uniform
 from model.datasets.mock_apogee_xp import catalogue, errors, mock_posterior, population, posterior
 from model.datasets.mock_apogee_xp.proposal import normalised
+from model.inference.calibration import ks_threshold, ks_uniform
 
 
 @pytest.fixture(scope="module")

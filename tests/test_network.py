@@ -5,13 +5,12 @@ import pytest
 import torch
 from torch import nn
 
-from model.authors_checkpoint import main as convert
-from model.authors_checkpoint import read
-from model.batching import Batch
 from model.config import EXPERIMENTS, RECIPES
-from model.emulator import Emulator
-from model.network import DensityNetwork
-from model.transformer import EncoderLayer, attention, dropout
+from model.inference import Emulator
+from model.nn import Batch, DensityNetwork
+from model.nn.transformer import EncoderLayer, attention, dropout
+from model.run_folder.authors_checkpoint import main as convert
+from model.run_folder.authors_checkpoint import read
 
 
 def make_batch(n_columns: int, length: int, padded_to: int | None = None, seed=3, continuous=False) -> Batch:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from model import calibration, plotting
-from model.selection import Selection
+from model.inference import calibration
+from model.pictures import Selection, plotting
 
 matplotlib.use("Agg")
 pytestmark = pytest.mark.filterwarnings("error")

@@ -7,9 +7,11 @@ import pytest
 import torch
 from torch.special import ndtr
 
-from model import checkpoint, train
-from model.calibration import ks_threshold, ks_uniform
-from model.quantile_standardizer import MARGIN, QuantileStandardizer
+from model import train
+from model.inference.calibration import ks_threshold, ks_uniform
+from model.run_folder import checkpoint
+from model.scaling import QuantileStandardizer
+from model.scaling.quantile import MARGIN
 from tests.run_folders import SMALL
 
 N = 20_000

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from model.selection import Selection
+from model.pictures import Selection
 
 TWO = Selection({"teff": 3800, "ebv": 0.3}, half_width={"teff": 50, "ebv": 0.1}, units={"teff": "K", "ebv": "mag"})
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from model import datasets, skies
-from model.calibration import ks_threshold, ks_uniform
-from model.skies import Sky
+from model import datasets
+from model.inference.calibration import ks_threshold, ks_uniform
+from model.pictures import Sky, skies
 from tests.exact import exact_emulator
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from model.spline import MonotoneSpline
+from model.scaling import MonotoneSpline
 
 
 @pytest.fixture(params=[2, 3, 40])

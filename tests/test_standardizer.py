@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.standardizer import Standardizer
+from model.scaling import Standardizer
 
 
 def test_median_and_mad_with_missing_values_and_back():

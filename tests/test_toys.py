@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from model.calibration import ks_threshold, ks_uniform, pit_in_bins
 from model.config import HeadConfig
-from model.ddpm import DDPM
-from model.toys import draw_two_gaussians, fit, two_gaussians, two_moons, two_sample_accuracy
+from model.inference.calibration import ks_threshold, ks_uniform, pit_in_bins
+from model.nn import DDPM
+from model.pictures.toys import draw_two_gaussians, fit, two_gaussians, two_moons, two_sample_accuracy
 
 N = 20_000
 

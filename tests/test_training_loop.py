@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from model import Table, checkpoint, datasets, train, training_loop
-from model.batching import Batch
+from model import Table, datasets, train
 from model.config import RECIPES
-from model.standardizer import Standardizer
-from model.training_loop import Training
+from model.nn import Batch
+from model.run_folder import checkpoint
+from model.scaling import Standardizer
+from model.training import Training
+from model.training import loop as training_loop
 from tests.run_folders import SMALL, assert_same_run, make_training, read_metrics
 
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from model.calibration import ks_threshold, ks_uniform
 from model.config import HeadConfig
-from model.velocity import SMALLEST_SCALE, VelocityHead
+from model.inference.calibration import ks_threshold, ks_uniform
+from model.nn import VelocityHead
+from model.nn.velocity import SMALLEST_SCALE
 from tests.exact import condition, mixture_cdf, velocity_head
 
 N = 20_000

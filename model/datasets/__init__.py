@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from model.datasets import apogee_xp, california_housing, green2021, mixture, mock_apogee_xp, user_table
-from model.datasets.files import data_folder
-from model.datasets.table import TEST, TRAIN, VALIDATION, Table, split_rows
-from model.vocabulary import Vocabulary
+from . import apogee_xp, california_housing, green2021, mixture, mock_apogee_xp, user_table
+from .files import data_folder
+from .table import TEST, TRAIN, VALIDATION, Table, split_rows
+from .vocabulary import Vocabulary
 
 __all__ = ["TEST", "TRAIN", "VALIDATION", "Table", "column_names", "data_folder", "describe", "load", "split_rows"]
 

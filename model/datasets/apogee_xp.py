@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from model.datasets.files import data_folder, open_hdf5, require
-from model.datasets.table import Table
+from .files import data_folder, open_hdf5, require
+from .table import Table
 
 TRAINING_FILE = "training_set.h5"
 TESTING_FILE = "testing_set.h5"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from model.datasets.files import data_folder
-from model.datasets.table import Table
+from .files import data_folder
+from .table import Table
 
 FOLDER = "california_housing"
 CACHE = "cal_housing_py3.pkz"  # what scikit-learn writes

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from model.datasets.apogee_xp import ORIGIN, TESTING_FILE, TRAINING_FILE
-from model.datasets.files import data_folder
+from .apogee_xp import ORIGIN, TESTING_FILE, TRAINING_FILE
+from .files import data_folder
 
 RECORD = "12738256"
 DOI = f"10.5281/zenodo.{RECORD}"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from model.datasets.files import data_folder, open_hdf5, require
-from model.datasets.table import Table
+from .files import data_folder, open_hdf5, require
+from .table import Table
 
 FILE = "green2021/green2020_test_data_small.h5"
 ORIGIN = "the repository gregreen/green2020-stellar-model on GitHub"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from model.datasets.table import Table
+from .table import Table
 
 NAMES = ("a", "b", "c", "d")
 

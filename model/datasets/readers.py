@@ -11,7 +11,7 @@ from xml.parsers.expat import ExpatError
 
 import numpy as np
 
-from model.datasets.files import open_hdf5
+from .files import open_hdf5
 
 log = logging.getLogger(__name__)
 

@@ -17,10 +17,10 @@ from xml.parsers.expat import ExpatError
 
 import numpy as np
 
-from model.datasets.apogee_xp import LOWEST_VALUE, N_BP, N_RP, N_XP
-from model.datasets.files import new_hdf5, require
-from model.datasets.mock_apogee_xp.spectrum import g_flux
-from model.datasets.readers import FITS, VOTABLE
+from .apogee_xp import LOWEST_VALUE, N_BP, N_RP, N_XP
+from .files import new_hdf5, require
+from .mock_apogee_xp.spectrum import g_flux
+from .readers import FITS, VOTABLE
 
 log = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from model.datasets.readers import map_npy, read_frame
-from model.datasets.table import Table
-from model.vocabulary import Vocabulary
+from .readers import map_npy, read_frame
+from .table import Table
+from .vocabulary import Vocabulary
 
 log = logging.getLogger(__name__)
 

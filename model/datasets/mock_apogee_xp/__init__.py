@@ -7,9 +7,9 @@ well that is measured, ``catalogue`` assembles the table with its gaps, ``poster
 ``python -m model.datasets.mock_apogee_xp out.h5 --stars 400000 --seed 0`` writes a file.
 """
 
-from model.datasets.apogee_xp import NAMES
-from model.datasets.apogee_xp import SCALARS as LABELS
-from model.datasets.mock_apogee_xp.catalogue import load, load_labels, write
-from model.datasets.mock_apogee_xp.posterior import Posterior, mock_posterior
+from ..apogee_xp import NAMES
+from ..apogee_xp import SCALARS as LABELS
+from .catalogue import load, load_labels, write
+from .posterior import Posterior, mock_posterior
 
 __all__ = ["LABELS", "NAMES", "Posterior", "load", "load_labels", "mock_posterior", "write"]

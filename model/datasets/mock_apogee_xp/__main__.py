@@ -2,7 +2,7 @@
 
 import argparse
 
-from model.datasets.mock_apogee_xp.catalogue import MISSING_KINDS, write
+from .catalogue import MISSING_KINDS, write
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m model.datasets.mock_apogee_xp", description=__doc__)

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from model.datasets import apogee_xp
-from model.datasets.apogee_xp import N_BP, N_RP, N_XP, SCALARS
-from model.datasets.files import new_hdf5
-from model.datasets.mock_apogee_xp import errors, population, relations, spectrum
-from model.datasets.table import Table
+from .. import apogee_xp
+from ..apogee_xp import N_BP, N_RP, N_XP, SCALARS
+from ..files import new_hdf5
+from ..table import Table
+from . import errors, population, relations, spectrum
 
 BLOCK = 8192
 MISSING_KINDS = ("random", "faint")

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from model.datasets.apogee_xp import N_XP, SCALARS
-from model.datasets.mock_apogee_xp.population import Stars
-from model.datasets.mock_apogee_xp.relations import Photometry, constants
-from model.datasets.mock_apogee_xp.spectrum import g_flux
+from ..apogee_xp import N_XP, SCALARS
+from .population import Stars
+from .relations import Photometry, constants
+from .spectrum import g_flux
 
 COLUMNS = tuple(SCALARS)  # bprp, jh, jk, teff, logg, m_h, logebv, g_fakemag
 # The three 2MASS magnitudes have the same error, so two colours that share one have this correlation.

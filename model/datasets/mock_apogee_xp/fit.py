@@ -13,10 +13,10 @@ import json
 
 import numpy as np
 
-from model.datasets import green2021
-from model.datasets.apogee_xp import N_BP, N_RP, N_XP
-from model.datasets.files import data_folder
-from model.datasets.mock_apogee_xp import errors, population, relations, spectrum
+from .. import green2021
+from ..apogee_xp import N_BP, N_RP, N_XP
+from ..files import data_folder
+from . import errors, population, relations, spectrum
 
 XP_FILE = "gaia_xp/xp_continuous_combined_chunk0.fits"
 BANDS = {"bp": slice(0, N_BP), "rp": slice(N_BP, N_XP)}

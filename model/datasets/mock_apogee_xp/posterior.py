@@ -21,9 +21,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from model.datasets.mock_apogee_xp import errors, population, relations
-from model.datasets.mock_apogee_xp.errors import COLUMNS, CORRELATED, CORRELATION
-from model.datasets.mock_apogee_xp.proposal import effective_size, fit, normalised
+from . import errors, population, relations
+from .errors import COLUMNS, CORRELATED, CORRELATION
+from .proposal import effective_size, fit, normalised
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model.datasets.mock_apogee_xp import errors, population, relations
-from model.datasets.mock_apogee_xp.population import FRACTIONS, LATENTS
+from . import errors, population, relations
+from .population import FRACTIONS, LATENTS
 
 PRIOR_SHARE = 0.1  # of every proposal: no part of the prior is forgotten
 KIND_SHARE = 0.05  # of every kind of star, before normalising: an unlikely one may only not have been found yet

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from model.datasets.mock_apogee_xp.population import LOGG_SUN, M_BOL_SUN, T_SUN, Stars, bounded
+from .population import LOGG_SUN, M_BOL_SUN, T_SUN, Stars, bounded
 
 CONSTANTS = Path(__file__).with_name("constants.json")
 COLOURS = ("bp_rp", "g_j", "j_h", "j_k")

@@ -14,9 +14,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from model.datasets.apogee_xp import N_BP, N_RP, N_XP
-from model.datasets.mock_apogee_xp.population import Stars
-from model.datasets.mock_apogee_xp.relations import Photometry, constants
+from ..apogee_xp import N_BP, N_RP, N_XP
+from .population import Stars
+from .relations import Photometry, constants
 
 # Gaia DR3 zero points of G, BP, RP in the Vega system: magnitude of 1 e-/s (Riello et al. 2021, A&A 649, A3).
 ZERO_G, ZERO_BP, ZERO_RP = 25.6874, 25.3385, 24.7479

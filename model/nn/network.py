@@ -5,14 +5,35 @@ B batch, L context slots, V kinds of data, D embedding.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from torch import Tensor, nn
 
-from model.batching import Batch
-from model.config import Experiment
-from model.ddpm import DDPM
-from model.embedding import NonLinearEmbedding, PeriodicEmbedding
-from model.transformer import Encoder
-from model.velocity import VelocityHead
+from ..config import Experiment
+from .ddpm import DDPM
+from .embedding import NonLinearEmbedding, PeriodicEmbedding
+from .transformer import Encoder
+from .velocity import VelocityHead
+
+
+class Batch(NamedTuple):
+    """What the network is trained on.
+
+    Attributes:
+        token: Kinds of data in the context, 1 .. V, 0 = padding, (B, L).
+        value: Their standardised values, 0 where padding, (B, L).
+        request: Requested kinds, 1 .. V, (B,).
+        target: Their standardised values, (B,).
+        t: Diffusion steps, or times, (B, K).
+        noise: Standard normal, (B, K, 1).
+    """
+
+    token: Tensor
+    value: Tensor
+    request: Tensor
+    target: Tensor
+    t: Tensor
+    noise: Tensor
 
 
 class DensityNetwork(nn.Module):

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from model.checkpoint import Model, make_standardizer
-from model.config import Experiment
-from model.datasets import TRAIN, Table, split_rows
-from model.network import DensityNetwork
-from model.vocabulary import Vocabulary
+from ..config import Experiment
+from ..datasets import TRAIN, Table, split_rows
+from ..datasets.vocabulary import Vocabulary
+from ..nn import DensityNetwork
+from ..run_folder import Model, make_standardizer
 
 # Rows from which medians and scales are taken, at most: more would not change them, and the table may exceed memory.
 FITTED_ROWS = 1_000_000

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.datasets.mixture import GaussianMixture
-from model.ddpm import DDPM
+from ..datasets.mixture import GaussianMixture
+from ..nn import DDPM
 
 # Of `two_gaussians`: weights, modes at c = 1, width.
 WEIGHTS, MODES, SD = np.array([0.3, 0.7]), np.array([-2.0, 1.0]), 0.3

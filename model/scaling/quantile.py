@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.special import ndtr, ndtri
 
-from model.spline import MonotoneSpline
-from model.standardizer import require_variation
+from .robust import require_variation
+from .spline import MonotoneSpline
 
 KNOTS, LEVELS = 64, 32  # room in the tables; quantiles that are looked at, at most
 ATOM_SHARE, ATOM_ROWS = 0.01, 5  # a value that so many of the rows hold is an atom

@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.patches import StepPatch
 
-from model.calibration import coverage, ecdf, ecdf_band, ks_threshold, ks_uniform
-from model.selection import Selection
+from ..inference.calibration import coverage, ecdf, ecdf_band, ks_threshold, ks_uniform
+from .selection import Selection
 
 DATA, BAND = "0.78", "0.88"
 

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.checkpoint import Model
-from model.distribution import Conditional
-from model.question import ROWS, Question, block_seed, blocks, fresh
+from ..run_folder import Model
+from .distribution import Conditional
+from .question import ROWS, Question, block_seed, blocks, fresh
 
 CHUNK = 4096  # samples whose contexts are made at a time
 

@@ -17,12 +17,14 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from model import checkpoint, distributed, run_log, training_state
-from model.batching import Batch, draw_batch, trainable_rows
-from model.checkpoint import Model
-from model.config import Experiment
-from model.datasets import TRAIN, VALIDATION, Table
-from model.initial import continue_from, make_model
+from ..config import Experiment
+from ..datasets import TRAIN, VALIDATION, Table
+from ..run_folder import Model, checkpoint
+from . import distributed
+from . import log as run_log
+from . import state as training_state
+from .batching import Batch, draw_batch, trainable_rows
+from .initial import continue_from, make_model
 
 # Context slots that go through the network together: on a CPU what fits its caches, which is several times faster than
 # going to memory for every operation. Gradients add up, so a step is the same.

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from model.datasets.table import Table
-from model.vocabulary import Vocabulary
+from ..datasets.table import Table
+from ..datasets.vocabulary import Vocabulary
 
 
 def read_given(given, vocabulary: Vocabulary, units: Sequence[str], differences: bool = False) -> np.ndarray:

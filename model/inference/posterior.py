@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.special import ndtr
 from tqdm import tqdm
 
-from model.flow import COARSE, FULL, HALF_LOG_2PI, Resolution
-from model.question import ROWS, Question
-from model.spline import MonotoneSpline
+from ..scaling import MonotoneSpline
+from .flow import COARSE, FULL, HALF_LOG_2PI, Resolution
+from .question import ROWS, Question
 
 PARTICLES = 128  # per row: values that the noisy columns may have had
 GRID = 257  # points of the prior's quantiles, and as many around the measurement

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.config import NetworkConfig
+from ..config import NetworkConfig
 
 
 def dropout(x: Tensor, p: float) -> Tensor:

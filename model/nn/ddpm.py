@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.config import HeadConfig
-from model.schedule import SigmoidSchedule
+from ..config import HeadConfig
+from .schedule import SigmoidSchedule
 
 
 class DenoiserLayer(nn.Module):

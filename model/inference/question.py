@@ -13,11 +13,11 @@ from torch import Tensor
 from torch.special import ndtr
 from tqdm import tqdm
 
-from model import flow
-from model.checkpoint import Model
-from model.ddpm import DDPM
-from model.flow import Resolution
-from model.spline import MonotoneSpline
+from ..nn import DDPM
+from ..run_folder import Model
+from ..scaling import MonotoneSpline
+from . import flow
+from .flow import Resolution
 
 # Points of x that are worked on at a time: bounds the memory however many are asked for, and fits the caches of the
 # device. Constants, because the seed of a block's noise comes from its place: on one kind of device the same seed gives

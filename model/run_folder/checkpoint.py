@@ -29,11 +29,10 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from model.config import Experiment
-from model.network import DensityNetwork
-from model.quantile_standardizer import QuantileStandardizer
-from model.standardizer import Standardizer
-from model.vocabulary import Vocabulary
+from ..config import Experiment
+from ..datasets.vocabulary import Vocabulary
+from ..nn import DensityNetwork
+from ..scaling import QuantileStandardizer, Standardizer
 
 FORMAT = 1
 KEPT_STATES = 2

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import torch
 
-from model.checkpoint import Model, write_atomically
-from model.datasets import TEST, TRAIN, VALIDATION
-from model.device import describe_hardware, describe_system
+from ..datasets import TEST, TRAIN, VALIDATION
+from ..device import describe_hardware, describe_system
+from ..run_folder import Model, write_atomically
 
 METRICS = ("epoch", "learning_rate", "loss", "val_loss")
 

@@ -13,8 +13,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 
-from model.distribution import Conditional
-from model.emulator import Emulator
+from ..inference import Conditional, Emulator
 
 SUN_G = 4.67  # absolute G magnitude of the Sun, Casagrande & VandenBerg 2018, MNRAS 479, L102
 TEFF_LIMITS, LOGG_LIMITS = (3500, 8500), (-0.3, 5.3)  # K, dex; of the Kiel diagrams

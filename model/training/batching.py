@@ -6,32 +6,13 @@ B batch, L context slots, V kinds of data, G groups of them, N rows, K noise dra
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from ..nn import Batch
+
 CHUNK = 65_536  # rows
-
-
-class Batch(NamedTuple):
-    """What the network is trained on.
-
-    Attributes:
-        token: Kinds of data in the context, 1 .. V, 0 = padding, (B, L).
-        value: Their standardised values, 0 where padding, (B, L).
-        request: Requested kinds, 1 .. V, (B,).
-        target: Their standardised values, (B,).
-        t: Diffusion steps, or times, (B, K).
-        noise: Standard normal, (B, K, 1).
-    """
-
-    token: Tensor
-    value: Tensor
-    request: Tensor
-    target: Tensor
-    t: Tensor
-    noise: Tensor
 
 
 def draw_batch(

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.config import HeadConfig
+from ..config import HeadConfig
 
 FEATURES = 16
 SMALLEST_SCALE = 0.005  # of the first guess, on the standard scale: narrower densities are left to the diffusion

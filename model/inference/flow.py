@@ -15,9 +15,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from model.ddpm import DDPM
-from model.spline import MonotoneSpline
-from model.velocity import VelocityHead
+from ..nn import DDPM, VelocityHead
+from ..scaling import MonotoneSpline
 
 GRID_POWER = 2.5  # of the solver's steps in the angle: small ones where a density's edges are made
 REACH = 4.0  # outermost quantile that is solved for, in standard deviations; straight lines beyond

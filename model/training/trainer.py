@@ -7,13 +7,15 @@ from pathlib import Path
 
 import torch
 
-from model import checkpoint, distributed, run_log
-from model.config import Experiment, improved
-from model.datasets import Table
-from model.device import pick_device
-from model.emulator import Emulator
-from model.initial import column_order
-from model.training_loop import Training
+from ..config import Experiment, improved
+from ..datasets import Table
+from ..device import pick_device
+from ..inference import Emulator
+from ..run_folder import checkpoint
+from . import distributed
+from . import log as run_log
+from .initial import column_order
+from .loop import Training
 
 
 def train(

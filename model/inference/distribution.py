@@ -14,11 +14,11 @@ from torch import Tensor
 from torch.special import ndtr, ndtri
 from tqdm import tqdm
 
-from model.checkpoint import Model
-from model.columns import read_values
-from model.flow import COARSE, FULL, HALF_LOG_2PI, REACH, Resolution
-from model.question import BLOCK, METHODS, ROWS, block_seed, blocks, fresh
-from model.spline import MonotoneSpline
+from ..run_folder import Model
+from ..scaling import MonotoneSpline
+from .columns import read_values
+from .flow import COARSE, FULL, HALF_LOG_2PI, REACH, Resolution
+from .question import BLOCK, METHODS, ROWS, block_seed, blocks, fresh
 
 KEPT_ROWS = 1024  # as many rows' quantile functions are kept between calls
 INTERPOLATED = 65_536  # samples that are looked up at a time, on any device

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from model.checkpoint import Model, load_model
-from model.columns import given_names, read_given, read_request, read_values
-from model.device import pick_device
-from model.distribution import Conditional
-from model.joint import Joint
-from model.posterior import NoisyQuestion, Posterior
-from model.question import ROWS, Question
+from ..device import pick_device
+from ..run_folder import Model, load_model
+from .columns import given_names, read_given, read_request, read_values
+from .distribution import Conditional
+from .joint import Joint
+from .posterior import NoisyQuestion, Posterior
+from .question import ROWS, Question
 
 ABSURD = 1e6  # scales from the median, or ranges from the training rows: a sentinel such as 1e20
 ROWS_AT_ONCE = 16_384  # rows that are standardised together

@@ -30,9 +30,10 @@ def test_data_folder_does_not_depend_on_the_working_directory(tmp_path, monkeypa
 
 def test_importing_needs_no_reader_of_files():
     code = "import sys; sys.modules.update(dict.fromkeys(['astropy', 'sklearn', 'h5py', 'pandas', 'scipy']))\n"
-    # Submodules are loaded below an empty package: `model/__init__` may import what it likes.
-    code += "import types; package = types.ModuleType('model'); package.__path__ = ['model']\n"
-    code += "sys.modules['model'] = package; import model.datasets, model.columns\n"
+    # Files are loaded below empty packages: `model` and `model.inference` may import what they like.
+    code += "import types\nfor name in ('model', 'model.inference'):\n"
+    code += "    sys.modules[name] = types.ModuleType(name); sys.modules[name].__path__ = [name.replace('.', '/')]\n"
+    code += "import model.datasets, model.inference.columns\n"
     code += "assert 'torch' not in sys.modules; model.datasets.load('mixture')"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=REPOSITORY)
 

@@ -1,26 +1,28 @@
-"""The two drawings: nothing left out, nothing on top of something else, and floors that are those of the README."""
+"""The two drawings: nothing left out, nothing on top of something else, and rooms that are those of the sources."""
 
 import itertools
 import os
+import re
 import struct
 import subprocess
 import sys
+from pathlib import Path
 
 import matplotlib
 import numpy as np
 import pytest
 from matplotlib.patches import FancyBboxPatch
-from matplotlib.text import Text
+from matplotlib.text import Annotation, Text
+from PIL import Image
 
 from model.pictures import diagrams, plotting
 
-FLOORS = {"tables": "0", "sizes": "0", "network": "1", "trainer": "2", "pictures": "side"}
-IMPORTS = {
-    "tables": set(),
-    "sizes": set(),
-    "network": {"sizes"},
-    "trainer": {"network", "sizes", "tables"},
-    "pictures": set(),
+ROOT = Path(__file__).parent.parent
+HOUSE = {
+    "kitchen": diagrams.Room("Meals", "oven, table", {"cellar", "stairs"}),
+    "study": diagrams.Room("Letters", "desk", {"kitchen", "cellar", "stairs"}),
+    "stairs": diagrams.Room("Steps", "", set()),
+    "cellar": diagrams.Room("Wine", "barrel", {"stairs"}),
 }
 
 
@@ -32,9 +34,7 @@ def _style():
 
 
 def draw(name: str):
-    if name == "architecture":
-        return diagrams.architecture()
-    return diagrams.floors(diagrams.read_floors(diagrams.README.read_text()), diagrams.read_imports(diagrams.MODEL))
+    return diagrams.architecture() if name == "architecture" else diagrams.rooms(diagrams.read_rooms(diagrams.MODEL))
 
 
 def texts(figure) -> list[Text]:
@@ -49,30 +49,84 @@ def words(figure) -> list[str]:
     return [text.get_text() for text in texts(figure)]
 
 
-def modules() -> set[str]:
-    found = {path.stem for path in diagrams.MODEL.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
-    return found - {"__init__"}
+def boxes(figure) -> dict:
+    """The corners of each box in pixels, by the first line that stands in it."""
+    figure.draw_without_rendering()
+    corners = [patch.get_window_extent() for patch in figure.findobj(FancyBboxPatch) if patch.axes]
+    titles = [text for text in texts(figure) if text.get_weight() == "bold"]
+    return {title.get_text(): box for title in titles for box in corners if holds(box, title.get_window_extent())}
 
 
-def test_every_module_is_drawn_on_a_floor_of_the_readme():
-    written = set(words(draw("floors")))
-    assert modules() <= written
-    assert set(diagrams.read_floors(diagrams.README.read_text()).values()) <= written
+def arrows(figure) -> list[tuple]:
+    """Start and end of each arrow in pixels."""
+    to_pixels = figure.axes[0].transData.transform
+    return [(to_pixels(mark.xyann), to_pixels(mark.xy)) for mark in figure.findobj(Annotation)]
 
 
-def test_every_module_has_a_role_in_one_word():
-    assert set(diagrams.ROLES) == modules(), "give the module a word in diagrams.ROLES"
-    assert not [role for role in diagrams.ROLES.values() if " " in role]
+def drawn_imports(figure) -> set[tuple[str, str]]:
+    """Which box each arrow leaves, and in which it ends."""
+
+    def at(point) -> str:
+        corners = [(name, np.array([[box.x0, box.y0], [box.x1, box.y1]])) for name, box in boxes(figure).items()]
+        (name,) = [name for name, (low, high) in corners if (low - 1 <= point).all() and (point <= high + 1).all()]
+        return name
+
+    return {(at(start), at(end)) for start, end in arrows(figure)}
 
 
-def test_imports_point_down():
-    for line in draw("floors").axes[0].get_lines():
-        assert (np.diff(line.get_ydata()) <= 0).all()
-    (wrong,) = diagrams.floors({"low": "0", "high": "1"}, {"low": {"high"}, "high": set()}).axes[0].get_lines()
-    assert (np.diff(wrong.get_ydata()) > 0).any(), "one that points up is seen"
+def test_eight_rooms_at_most_are_drawn_each_with_its_purpose_and_files():
+    house = diagrams.read_rooms(diagrams.MODEL)
+    folders = {path.parent.name for path in diagrams.MODEL.glob("*/__init__.py")}
+    assert len(house) <= 8
+    assert set(house) == folders | {"config, device"}
+    figure = draw("rooms")
+    assert set(boxes(figure)) == set(house)
+    written = " ".join(words(figure))
+    for room in house.values():
+        assert " ".join(room.purpose.split()) in written
+        assert room.files in written
 
 
-@pytest.mark.parametrize("name", ["architecture", "floors"])
+def test_the_arrows_are_the_imports_that_follow_from_no_other():
+    figure = diagrams.rooms(HOUSE)
+    assert drawn_imports(figure) == {("study", "kitchen"), ("kitchen", "cellar"), ("cellar", "stairs")}
+    house = diagrams.read_rooms(diagrams.MODEL)
+    direct = diagrams.direct({name: room.imports for name, room in house.items()})
+    assert drawn_imports(draw("rooms")) == {(name, other) for name in direct for other in direct[name]}
+
+
+def test_an_arrow_between_boxes_that_do_not_stand_above_each_other_goes_aslant():
+    below = {"attic": {"den"}, "balcony": {"cellar"}, "cellar": set(), "den": set()}
+    house = {name: diagrams.Room(name, "", imports) for name, imports in below.items()}
+    assert drawn_imports(diagrams.rooms(house)) == {("attic", "den"), ("balcony", "cellar")}
+
+
+def test_arrows_point_down_and_cross_no_box():
+    figure = draw("rooms")
+    frames = boxes(figure).values()
+    for start, end in arrows(figure):
+        assert start[1] > end[1]
+        for share in np.linspace(0.02, 0.98, 50):
+            x, y = start + share * (end - start)
+            assert not [box for box in frames if box.x0 < x < box.x1 and box.y0 < y < box.y1]
+
+
+def test_the_readme_says_of_each_room_what_the_room_says():
+    tree = dict(re.findall(r"^      (\w+)(?:\.py|/) +(\S.*)$", (ROOT / "README.rst").read_text(), re.MULTILINE))
+    files = [diagrams.MODEL / f"{name}.py" for name in ("config", "device")]
+    for path in [*files, *diagrams.MODEL.glob("*/__init__.py")]:
+        name = path.parent.name if path.stem == "__init__" else path.stem
+        assert tree.pop(name, None) == diagrams.purpose(path), f"README.rst, the house: the line of {name}"
+    assert not tree, "README.rst, the house, has rooms that are not there"
+
+
+def test_the_committed_picture_is_that_of_the_sources():
+    with Image.open(ROOT / "figs" / "rooms.png") as picture:
+        said = picture.text["Description"]
+    assert said == diagrams.in_words(diagrams.read_rooms(diagrams.MODEL)), "run python -m model.diagrams"
+
+
+@pytest.mark.parametrize("name", ["architecture", "rooms"])
 class TestLegible:
     def test_no_text_lies_on_other_text_or_leaves_the_page(self, name):
         figure = draw(name)
@@ -123,34 +177,28 @@ def test_the_paths_go_from_a_normal_distribution_to_one_with_two_peaks():
     assert ((end > 0.1) & (end < 0.7)).sum() <= 1, "hardly any end between the peaks"
 
 
-def test_floors_are_read_from_the_list():
-    readme = """
-    model/           floor  what it owns
-      config.py      0  sizes
-      datasets/      10 tables
-      plotting.py    side: axes
-"""
-    assert diagrams.read_floors(readme) == {"config": "0", "datasets": "10", "plotting": "side"}
-
-
-def test_imports_are_read_from_the_sources(tmp_path):
+def test_rooms_are_read_from_the_sources(tmp_path):
     package = tmp_path / "house"
-    (package / "tables").mkdir(parents=True)
-    (package / "__init__.py").write_text("from house.door import enter")
-    (package / "tables" / "rows.py").write_text("from house.tables import cells\nfrom house.names import Names")
-    (package / "names.py").write_text("")
-    (package / "door.py").write_text("def enter():\n    from house import names, tables\n")
-    assert diagrams.read_imports(package) == {"tables": {"names"}, "names": set(), "door": {"names", "tables"}}
-
-
-def test_what_follows_from_other_imports_is_not_drawn():
-    lines = diagrams.floors(FLOORS, IMPORTS).axes[0].get_lines()
-    assert len(lines) == 4  # network - sizes, trainer - network, and trainer - tables by way of the floor between
-
-
-def test_a_module_without_a_floor_is_an_error():
-    with pytest.raises(ValueError, match="no line for attic"):
-        diagrams.floors(FLOORS, IMPORTS | {"attic": set()})
+    sources = {
+        "__init__.py": "from .study import write",
+        "draw.py": "from .study.desk import write",
+        "sizes.py": '"""Every size.\n\nAnd more."""',
+        "names.py": '"""Every name."""',
+        "cellar/__init__.py": '"""What is kept."""\nfrom .shelf import wine',
+        "cellar/shelf.py": "import os\nfrom .rack.bottle import wine",
+        "cellar/rack/__init__.py": "",
+        "cellar/rack/bottle.py": "from ...sizes import LITRE\nfrom .. import shelf",
+        "study/__init__.py": '"""Letters: written, read."""\nfrom . import desk',
+        "study/desk.py": "def write():\n    from .. import cellar, names\n    from ..cellar import wine",
+    }
+    for name, text in sources.items():
+        (package / name).parent.mkdir(parents=True, exist_ok=True)
+        (package / name).write_text(text)
+    assert diagrams.read_rooms(package) == {
+        "names, sizes": ("Every name\nEvery size", "", set()),
+        "cellar": ("What is kept", "rack/, shelf", {"names, sizes"}),
+        "study": ("Letters: written, read", "desk", {"cellar", "names, sizes"}),
+    }
 
 
 def test_the_command_writes_both_pictures(tmp_path):
@@ -163,7 +211,7 @@ def test_the_command_writes_both_pictures(tmp_path):
         check=False,
     )
     assert run.returncode == 0, run.stderr
-    assert run.stdout.split() == ["figs/architecture.png", "figs/floors.png"]
+    assert run.stdout.split() == ["figs/architecture.png", "figs/rooms.png"]
     for name in run.stdout.split():
         header = (tmp_path / name).read_bytes()[:24]
         assert header[1:4] == b"PNG"

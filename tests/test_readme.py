@@ -45,13 +45,35 @@ def test_the_numbers_are_those_of_the_committed_files():
         assert f".. {name} begin\n\n{block}\n\n.. {name} end" in README, "run python -m benchmarks.report --write"
 
 
-def test_the_tree_names_every_module_and_experiment():
-    for path in (ROOT / "model").glob("*.py"):
-        assert path.name == "__init__.py" or re.search(rf"^      {path.name} ", README, re.MULTILINE), path.name
+def test_the_tree_is_that_of_the_folder_and_fits_a_screen():
+    """That the rooms are all there, and what they own, is compared in `test_diagrams`."""
+    (tree,) = re.findall(r"^::\n\n((?:    .*\n)+)\n(?=Arrows point down)", README, re.MULTILINE)
+    lines = tree.splitlines()
+    assert len(lines) <= 24
+    for line in lines:
+        name = line.split()[0].replace("<name>", "*")
+        folder = ROOT / "model" if line.startswith("      ") else ROOT
+        assert list(folder.glob(name)), f"the tree names {name}, which is not there"
+        assert len(line) <= 120
+
+
+def test_every_experiment_and_picture_is_there():
     for name in EXPERIMENTS:
         assert re.search(rf"^{name}  ", README, re.MULTILINE), name
     for image in re.findall(r"image:: (\S+)", README):
         assert (ROOT / image).exists(), image
+
+
+def test_every_path_into_the_package_exists():
+    for text in (README, (ROOT / "data_files" / "README.rst").read_text()):
+        paths = re.findall(r"``(model/[\w/.]*)``", text)
+        paths += [
+            f"model/{path}.py" for path in re.findall(r"``((?:training|nn|inference|run_folder|scaling)/\w+)``", text)
+        ]
+        paths += [name.replace(".", "/") for name in re.findall(r"python -m (model[\w.]*)", text)]
+        assert paths
+        for path in paths:
+            assert (ROOT / path).exists() or (ROOT / f"{path}.py").exists(), path
 
 
 def test_the_public_face_is_what_it_says():

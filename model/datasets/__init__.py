@@ -1,4 +1,7 @@
-"""Every source of data as one `Table`: ``load("california_housing")``, or ``load("my_stars.fits")``."""
+"""Every source of data as one Table: yours and the paper's, named columns, the mock sky.
+
+``load("california_housing")``, or ``load("my_stars.fits")``.
+"""
 
 from __future__ import annotations
 

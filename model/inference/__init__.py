@@ -1,4 +1,7 @@
-"""Questions and answers: from named columns to quantiles, densities, joints, posteriors, and whether they are right."""
+"""Questions and answers: quantiles, densities, joints, posteriors, and whether they are right.
+
+A quantile is one path of the ODE in `flow`; ``Conditional.ppf`` in `distribution` asks for it.
+"""
 
 from . import calibration, flow
 from .distribution import Conditional

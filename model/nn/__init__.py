@@ -1,4 +1,8 @@
-"""The network, one file a box of figure 1: embedding, Transformer, noise schedule, the two heads, and all composed."""
+"""Figure 1, one file a box: embedding, Transformer, noise schedule, heads and their losses.
+
+`network` composes them. The loss is ``DDPM.loss`` of the published recipe and ``VelocityHead.loss`` of the improved
+one; a new noise schedule stands beside the one in `schedule`.
+"""
 
 from .ddpm import DDPM
 from .network import Batch, DensityNetwork

@@ -1,4 +1,4 @@
-"""Pictures: axes in, artists out; what the notebooks ask of the sky; toys for the head alone; the two drawings."""
+"""Axes in, artists out: figures of the notebooks, toys for the head, drawings of the project."""
 
 from . import plotting, skies, toys
 from .selection import Selection

@@ -1,14 +1,16 @@
-"""Two drawings of the project itself: the architecture, and the house with its floors.
+"""Two drawings of the project itself: the architecture, and the house with its rooms.
 
-``python -m model.diagrams`` writes ``figs/architecture.png`` and ``figs/floors.png``. The floors are those of the
-README's list, the imports are read from the sources: neither is written down here again.
+``python -m model.diagrams`` writes ``figs/architecture.png`` and ``figs/rooms.png``. What a room is for, which files it
+has and what it imports is read from the sources: none of it is written down here again.
 """
 
 from __future__ import annotations
 
 import ast
-import re
+import itertools
+import textwrap
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,137 +20,126 @@ from matplotlib.patches import Circle, FancyBboxPatch
 
 from . import plotting
 
-MODEL = Path(__file__).parent
-README = MODEL.parent / "README.rst"
+MODEL = Path(__file__).parents[1]
 DPI = 200
 INK, FAINT, PALE = "0.15", "0.45", "0.93"
 KNOWN, REQUEST, CONDITION, HEAD = "C0", "C1", "C2", "C4"
 
-# A line of the README's list: module, floor. What stands beside the house has none.
-LISTED = re.compile(r"^      (\w+)(?:\.py|/) +(\d+|side)\b", re.MULTILINE)
-SIDE = "side"
-BOX_HEIGHT, ROW_HEIGHT = 0.5, 0.8  # inches
-ROLES = {
-    "authors_checkpoint": "import", "batching": "draws", "calibration": "scores", "checkpoint": "folder",
-    "columns": "units", "config": "sizes", "datasets": "tables", "ddpm": "head", "device": "processor",
-    "diagrams": "drawings", "distributed": "processes", "distribution": "density", "embedding": "tokens",
-    "emulator": "answers", "flow": "map", "initial": "start", "joint": "chain", "network": "parts",
-    "plotting": "figures", "posterior": "errors", "quantile_standardizer": "shape", "question": "query",
-    "run_log": "logs", "schedule": "noise", "selection": "condition", "skies": "stars", "spline": "curves",
-    "standardizer": "scale", "toys": "demonstration", "trainer": "door", "training_loop": "steps",
-    "training_state": "resume", "transformer": "encoder", "velocity": "head", "vocabulary": "names",
-}  # fmt: skip
+TINTS = (CONDITION, REQUEST, "0.6", KNOWN, HEAD)  # of the storeys of the house, from its top
+BORDER, GAP, STOREY = 0.12, 0.2, 0.42  # inches
+LINE, CHARACTER = 0.0175, 0.0079  # inches that a line is high, and a character wide in the mean, for each point of size
 
 
-def read_floors(readme: str) -> dict[str, str]:
-    """Module -> floor, "0", "1", ... or "side", of all modules in the README's list of the house."""
-    return dict(LISTED.findall(readme))
+class Room(NamedTuple):
+    """What the drawing says of a room: its purpose, its files, and the rooms that it imports."""
+
+    purpose: str
+    files: str
+    imports: set[str]
 
 
-def read_imports(folder: Path) -> dict[str, set[str]]:
-    """Module -> the other modules of a package that it imports; a folder in it counts as one module."""
-    found: dict[str, set[str]] = {}
-    for path in folder.rglob("*.py"):
-        module = path.relative_to(folder).parts[0].removesuffix(".py")
-        names = found.setdefault(module, set())
-        for node in ast.walk(ast.parse(path.read_text())):
-            origin = (getattr(node, "module", None) or "").split(".")
-            if origin[0] == folder.name:
-                names.update(origin[1:2] or [alias.name for alias in node.names])
-    return {module: names - {module} for module, names in found.items() if module != "__init__"}
+def read_rooms(package: Path) -> dict[str, Room]:
+    """The rooms of a package by name.
 
-
-def floors(floor_of: dict[str, str], imports: dict[str, set[str]]) -> Figure:
-    """The modules in rows, one row a floor, and their imports as lines that should point down.
-
-    Args:
-        floor_of: Module -> floor, as of `read_floors`.
-        imports: Module -> modules, as of `read_imports`. Those that follow from others are not drawn.
-
-    Raises:
-        ValueError: If a module has no floor.
+    The files beside the rooms are drawn as one more room, if they import none of them. Those that do are doors, by
+    which one comes in from a command line or a program: they are left out.
     """
-    homeless = sorted(set(imports) - set(floor_of))
-    if homeless:
-        raise ValueError(f"README.rst: the list of the house has no line for {', '.join(homeless)}")
-    names = sorted(set(floor_of.values()), key=lambda floor: np.inf if floor == SIDE else int(floor))
-    row_of = {module: names.index(floor) for module, floor in floor_of.items()}
-    figure = Figure(figsize=(9, 0.55 + ROW_HEIGHT * len(names)), layout="none")
+    names = sorted(path.parent.name for path in package.glob("*/__init__.py"))
+    beside = [path for path in sorted(package.glob("*.py")) if not _imports(path, package) & set(names)]
+    foundation = ", ".join(path.stem for path in beside)
+    home = dict.fromkeys(names) | {path.stem: foundation for path in beside}
+    found = {foundation: Room("\n".join(map(purpose, beside)), "", set())} if beside else {}
+    for name in names:
+        sources = sorted((package / name).rglob("*.py"))
+        inside = dict.fromkeys(path.relative_to(package / name).parts[0] for path in sources if path.stem != "__init__")
+        files = ", ".join(part.removesuffix(".py") if part.endswith(".py") else f"{part}/" for part in inside)
+        below = set().union(*(_imports(path, package) for path in sources))
+        imports = {home[other] or other for other in below & set(home)} - {name}
+        found[name] = Room(purpose(package / name / "__init__.py"), files, imports)
+    return found
+
+
+def purpose(source: Path) -> str:
+    """The first line of a source's docstring, without its full stop."""
+    return (ast.get_docstring(ast.parse(source.read_text())) or "").split("\n")[0].removesuffix(".")
+
+
+def _imports(source: Path, package: Path) -> set[str]:
+    """The files and folders of a package that the relative imports of one of its sources lead to."""
+    here, found = source.relative_to(package).parts[:-1], set()
+    for node in ast.walk(ast.parse(source.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            way = [*here[: len(here) + 1 - node.level], *(node.module or "").split(".")]
+            found.update([way[0]] if way[0] else [alias.name for alias in node.names])
+    return found
+
+
+def in_words(house: dict[str, Room]) -> str:
+    """What `rooms` draws, as text: kept in the picture's file, it says whether the picture is that of the sources."""
+    arrows = direct({name: room.imports for name, room in house.items()})
+    return "\n".join(
+        f"{name}: {room.purpose}; {room.files} -> {', '.join(sorted(arrows[name]))}" for name, room in house.items()
+    )
+
+
+def rooms(house: dict[str, Room]) -> Figure:
+    """The rooms as boxes, each below all that import it, with arrows that do not follow from others."""
+    arrows = direct({name: room.imports for name, room in house.items()})
+    figure, boxes, low = Figure(figsize=(9, 9), layout="none"), {}, BORDER
+    for tint, names in reversed([*zip(itertools.cycle(TINTS), _storeys(arrows))]):
+        width = (figure.get_figwidth() - 2 * BORDER + GAP) / len(names) - GAP
+        lines = [_lines(name, house[name], width) for name in names]
+        height = 0.2 + LINE * max(sum(style["size"] for _, style in words) for words in lines)
+        for i, (name, words) in enumerate(zip(names, lines)):
+            boxes[name] = (BORDER + i * (width + GAP), low, width, height, tint, words)
+        low += height + STOREY
+    figure.set_figheight(low - STOREY + BORDER)
     ax = _canvas(figure)
-    for row, name in enumerate(names):
-        low = ROW_HEIGHT * row
-        ax.axhspan(low, low + ROW_HEIGHT, color=PALE if row % 2 == 0 else "1", linewidth=0, zorder=0)
-        ax.text(0.1, low + ROW_HEIGHT / 2, name, color=FAINT, weight="bold", va="center")
-    note = "model/: each module and, below it, what it imports (lines that follow from others are left out)"
-    ax.text(0.1, ROW_HEIGHT * len(names) + 0.28, note, color=INK, va="center")
-    _draw_house(ax, row_of, _direct(imports))
+    for x, y, width, height, tint, words in boxes.values():
+        _box(ax, x, y, width, height, tint)
+        line = y + height - 0.07
+        for text, style in words:
+            line -= LINE * style["size"]
+            ax.text(x + width / 2, line, text, ha="center", va="baseline", zorder=3, **style)
+    for upper, below in arrows.items():
+        for lower in below:
+            (x, y, width, *_), (left, low, breadth, height, *_) = boxes[upper], boxes[lower]
+            first, last = max(x, left), min(x + width, left + breadth)
+            straight = (first + last) / 2 if first < last else None  # where both boxes are, if anywhere
+            _arrow(ax, (straight or x + width / 2, y), (straight or left + breadth / 2, low + height))
     return figure
 
 
-def _direct(imports: dict[str, set[str]]) -> dict[str, set[str]]:
-    """The imports that do not follow from going through another imported module."""
+def direct(imports: dict[str, set[str]]) -> dict[str, set[str]]:
+    """The imports that do not follow from going through another imported room."""
 
-    def reached(module: str) -> set[str]:
-        return set().union(*({other} | reached(other) for other in imports[module]))
+    def reached(name: str) -> set[str]:
+        return set().union(*({other} | reached(other) for other in imports[name]))
 
     return {
-        module: {other for other in below if not any(other in reached(detour) for detour in below)}
-        for module, below in imports.items()
+        name: {other for other in below if not any(other in reached(detour) for detour in below)}
+        for name, below in imports.items()
     }
 
 
-def _draw_house(ax: Axes, row_of: dict[str, int], imports: dict[str, set[str]]):
-    """Boxes, and lines between them that go around other boxes.
+def _storeys(imports: dict[str, set[str]]) -> list[list[str]]:
+    """Rooms from the top of the house to its bottom: one storey below the lowest room that imports them."""
 
-    A line that crosses a row has a place of its own in it, (module it leads to, row); lines to the same module merge.
-    """
-    links = set()
-    for module, below in imports.items():
-        for other in below:
-            stops = [(other, row) for row in range(row_of[module] - 1, row_of[other], -1)]
-            links |= set(zip([module, *stops], [*stops, other]))
-    rows = [[module for module in row_of if row_of[module] == row] for row in range(max(row_of.values()) + 1)]
-    for stop in {node for link in links for node in link} - set(row_of):
-        rows[stop[1]].append(stop)
-    x = _arrange([sorted(row, key=str) for row in rows], links)
-    y = {node: ROW_HEIGHT * (i + 0.5) - BOX_HEIGHT / 2 for i, row in enumerate(rows) for node in row}
-    line = {"color": KNOWN, "alpha": 0.6, "linewidth": 1.2, "zorder": 1}
-    bend = np.linspace(0, 1, 30)
-    for upper, lower in links:
-        start, end = y[upper], y[lower] + BOX_HEIGHT
-        if y[upper] == y[lower]:  # neighbours beside the house
-            start = end = y[upper] + BOX_HEIGHT / 2
-        across = x[upper] + (x[lower] - x[upper]) * bend**2 * (3 - 2 * bend)
-        ax.plot(across, start + (end - start) * bend, **line)
-    for node in x:
-        if node in row_of:
-            width = _width(node)
-            _box(ax, x[node] - width / 2, y[node], width, BOX_HEIGHT, "1", node, ROLES.get(node, ""), size=8.5)
-        else:
-            ax.vlines(x[node], y[node], y[node] + BOX_HEIGHT, **line)
+    def storey(name: str) -> int:
+        return max((storey(other) + 1 for other in imports if name in imports[other]), default=0)
+
+    places = {name: storey(name) for name in imports}
+    return [sorted(name for name in places if places[name] == i) for i in range(max(places.values()) + 1)]
 
 
-def _arrange(rows: list[list], links: set[tuple]) -> dict:
-    """Horizontal places of all nodes in inches: near those they are linked with, without overlap."""
-    from scipy.optimize import isotonic_regression
-
-    linked: dict = {node: [] for row in rows for node in row}
-    for upper, lower in sorted(links, key=str):  # the same picture each time
-        linked[upper].append(lower)
-        linked[lower].append(upper)
-    x: dict = {}
-    for row in [*rows, *(rows[::-1] + rows) * 20]:
-        wanted = {node: np.mean([x.get(other, 4.7) for other in linked[node]] or 4.7) for node in row}
-        row.sort(key=wanted.get)
-        width = np.array([_width(node) for node in row])
-        offset = np.cumsum(width + 0.12) - width / 2  # centres, if all stood as far left as they can
-        first = isotonic_regression([wanted[node] for node in row] - offset).x
-        x |= dict(zip(row, np.clip(first, 0.6, 8.95 - offset[-1] - width[-1] / 2) + offset))
-    return x
-
-
-def _width(node: str | tuple) -> float:
-    return 0.2 + 0.075 * max(len(node), len(ROLES.get(node, "")) - 1) if isinstance(node, str) else 0.05
+def _lines(name: str, room: Room, width: float) -> list[tuple[str, dict]]:
+    """What stands in a box, line by line, with its style."""
+    lines = [(name, {"size": 11, "weight": "bold", "color": INK})]
+    for text, size, color in ((room.purpose, 9.5, INK), (room.files, 9, "0.35")):
+        wide = int((width - 0.2) / CHARACTER / size)
+        wrapped = [part for line in text.splitlines() for part in textwrap.wrap(line, wide)]
+        lines += [("", {"size": 2.5}), *((line, {"size": size, "color": color}) for line in wrapped)]
+    return lines
 
 
 def architecture() -> Figure:
@@ -255,10 +246,11 @@ def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float], color
 def main():
     """Write both pictures into ``figs``."""
     plotting.use_style()
-    house = floors(read_floors(README.read_text()), read_imports(MODEL))
+    house = read_rooms(MODEL)
     Path("figs").mkdir(exist_ok=True)
-    for name, figure in (("architecture", architecture()), ("floors", house)):
-        figure.savefig(f"figs/{name}.png", dpi=DPI)
+    said = {"Description": in_words(house)}
+    for name, figure, metadata in (("architecture", architecture(), None), ("rooms", rooms(house), said)):
+        figure.savefig(f"figs/{name}.png", dpi=DPI, metadata=metadata)
         print(f"figs/{name}.png")
 
 

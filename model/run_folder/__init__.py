@@ -1,4 +1,7 @@
-"""What a run leaves behind: config, weights and states, complete or not there; and the authors' own checkpoints."""
+"""What a run leaves behind: config, weights and states, and the authors' own checkpoints.
+
+Each file is complete or not there.
+"""
 
 from . import checkpoint
 from .checkpoint import Model, load_model, load_plan, make_standardizer, write_atomically

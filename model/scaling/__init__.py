@@ -1,4 +1,8 @@
-"""Columns <-> the scale the network works on: smooth monotone curves, robust scaling, quantile scaling with atoms."""
+"""Columns <-> the network's scale: monotone splines, robust and quantile scaling, atoms.
+
+The published recipe scales by `robust`, the improved one by `quantile`, whose quantiles are those of the training
+rows; the quantiles of an answer are computed in ``inference``.
+"""
 
 from .quantile import QuantileStandardizer
 from .robust import Standardizer

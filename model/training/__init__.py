@@ -1,4 +1,4 @@
-"""A table becomes a run folder: batches, the first weights, steps, state, logs, several processes."""
+"""A table becomes a run folder: first weights, batches, steps, states, logs, many processes."""
 
 from .initial import make_model
 from .loop import Training

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.special import ndtr, ndtri
 
-from .robust import require_variation
+from .base import Scaling, as_stored
 from .spline import MonotoneSpline
 
 KNOTS, LEVELS = 64, 32  # room in the tables; quantiles that are looked at, at most
@@ -21,7 +21,7 @@ MARGIN = 0.05  # of a column's range, by which samples may exceed it at most
 LIMIT = 7.0  # standard deviations: further out, probabilities have no digits left
 
 
-class QuantileStandardizer(nn.Module):
+class QuantileStandardizer(Scaling):
     r"""Each column is mapped on a standard normal distribution, :math:`z = \Phi^{-1}(F(x))`.
 
     F has a smooth part, a monotone spline through at most 32 quantiles, and a step at each **atom**, a value that at
@@ -42,7 +42,7 @@ class QuantileStandardizer(nn.Module):
     """
 
     def __init__(self, n_columns: int):
-        super().__init__()
+        super().__init__(n_columns)
 
         def table(width: int, value: float) -> Tensor:
             return torch.full((n_columns, width), value, dtype=torch.float64)
@@ -54,16 +54,10 @@ class QuantileStandardizer(nn.Module):
         self.register_buffer("below", table(ATOMS + 1, 0.0))  # probability of the atoms before each
         self.register_buffer("low", table(ATOMS, torch.inf))  # ends of their intervals, as probabilities
         self.register_buffer("high", table(ATOMS, torch.inf))
-        # The range of the training rows, in the columns' units: outside it the model extrapolates.
-        self.register_buffer("minimum", table(1, -torch.inf).squeeze(1))
-        self.register_buffer("maximum", table(1, torch.inf).squeeze(1))
 
-    def fit(self, values: np.ndarray, names: tuple[str, ...]) -> QuantileStandardizer:
+    def fit(self, values: np.ndarray, names: tuple[str, ...], offset: np.ndarray | None = None) -> QuantileStandardizer:
         """Take curves and atoms from these rows; arguments and errors as `Standardizer.fit`."""
-        for i, name in enumerate(names):
-            observed = np.sort(values[:, i][~np.isnan(values[:, i])].astype(np.float64))
-            require_variation(observed, name)
-            self.minimum[i], self.maximum[i] = observed[0], observed[-1]
+        for i, observed in self._observed(values, names, offset):
             smooth = self._fit_atoms(i, observed)
             x, z = (
                 _knots(smooth, observed[0], observed[-1]) if len(smooth) else (observed[[0, -1]], np.array([-1.0, 1.0]))
@@ -93,6 +87,11 @@ class QuantileStandardizer(nn.Module):
         self.below[column, : n + 1] = below
         return observed[~np.isin(observed, found[is_atom])]
 
+    def shift(self, offset: Tensor):
+        """As `Scaling.shift`; the atoms become values that such a table can hold."""
+        super().shift(offset)
+        self.atoms.copy_(as_stored(self.atoms, self.offset[:, None]))
+
     def standardize(self, values: Tensor) -> Tensor:
         """Physical -> normal scale, (N, V) -> (N, V), float32; an atom becomes the middle of its interval."""
         return self._between(values.T, slice(None), 0.5).T.contiguous()
@@ -110,6 +109,10 @@ class QuantileStandardizer(nn.Module):
         """
         return self._between(x.unsqueeze(1), column, place.unsqueeze(1)).squeeze(1)
 
+    def dequantize_stored(self, values: Tensor, column: Tensor, place: Tensor) -> Tensor:
+        """As `dequantize`, of values as a table stores them: float32 differences from the columns' offsets, (N,)."""
+        return self.dequantize(values.double() + self.offset[column], column, place)
+
     def edges(self, x: Tensor, column: int) -> tuple[Tensor, Tensor]:
         """The interval of the normal scale that each value stands for: a point, or for an atom its two ends.
 
@@ -126,7 +129,7 @@ class QuantileStandardizer(nn.Module):
     def log_slope(self, x: Tensor, column: int) -> Tensor:
         """Logarithm of dz/dx of the smooth part, shape of x; where x is an atom, at the upper end of its interval."""
         row = slice(column, column + 1)
-        points = x.float().double().reshape(1, -1)
+        points = as_stored(x, self.offset[row]).reshape(1, -1)
         z, slope = self._curves(row).value_and_slope(points)
         total = self.below[row, -1:]
         _, z_all = self._edges(points, row)
@@ -164,7 +167,7 @@ class QuantileStandardizer(nn.Module):
         return torch.where(low == high, low, ndtri(p_low + place * (p_high - p_low))).clamp(-LIMIT, LIMIT).float()
 
     def _edges(self, x: Tensor, rows) -> tuple[Tensor, Tensor]:
-        x = x.float().double().contiguous()  # the precision of tables, in which atoms are recognised
+        x = as_stored(x, self.offset[rows].unsqueeze(1)).contiguous()  # as in tables: so atoms are recognised
         z, atoms, below = self._curves(rows)(x), self.atoms[rows], self.below[rows]
         total = below[:, -1:]
         # Atoms before x, then those up to x; NaN sorts last and stays NaN in the curve.

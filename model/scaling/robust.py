@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from .base import Scaling
 
 
-class Standardizer(nn.Module):
+class Standardizer(Scaling):
     r"""Median and median absolute deviation of each column: :math:`z = (x - median) / (1.4826\,MAD)`.
 
     A column whose MAD is zero (more than half of the rows share one value) falls back to its standard deviation.
@@ -28,34 +30,27 @@ class Standardizer(nn.Module):
 
     center: Tensor
     scale: Tensor
-    minimum: Tensor
-    maximum: Tensor
 
     def __init__(self, n_columns: int):
-        super().__init__()
+        super().__init__(n_columns)
         self.register_buffer("center", torch.zeros(n_columns, dtype=torch.float64))
         self.register_buffer("scale", torch.ones(n_columns, dtype=torch.float64))
-        # The range of the training rows, in the columns' units: outside it the model extrapolates.
-        self.register_buffer("minimum", torch.full((n_columns,), -torch.inf, dtype=torch.float64))
-        self.register_buffer("maximum", torch.full((n_columns,), torch.inf, dtype=torch.float64))
 
-    def fit(self, values: np.ndarray, names: tuple[str, ...]) -> Standardizer:
+    def fit(self, values: np.ndarray, names: tuple[str, ...], offset: np.ndarray | None = None) -> Standardizer:
         """Take median and scale from these rows.
 
         Args:
-            values: Training rows in the columns' units, (N, V); NaN = not observed.
+            values: Training rows in the columns' units, less the offset, (N, V); NaN = not observed.
             names: Column names, for the error messages.
+            offset: What the table has subtracted from its columns, (V,); nothing if left out.
 
         Raises:
             ValueError: If a column has no observed value or is constant in these rows.
         """
-        for i, name in enumerate(names):
-            observed = values[:, i][~np.isnan(values[:, i])].astype(np.float64)
-            require_variation(observed, name)
+        for i, observed in self._observed(values, names, offset):
             center = np.median(observed)
             self.center[i] = center
             self.scale[i] = 1.4826 * np.median(np.abs(observed - center)) or observed.std()
-            self.minimum[i], self.maximum[i] = observed.min(), observed.max()
         return self
 
     def standardize(self, values: Tensor) -> Tensor:
@@ -74,14 +69,3 @@ class Standardizer(nn.Module):
     def restore(self, z: Tensor, column: int) -> Tensor:
         """Standard -> physical scale of one column, any shape, float64."""
         return z.double() * self.scale[column] + self.center[column]
-
-
-def require_variation(observed: np.ndarray, name: str):
-    """Refuse a column that has nothing to learn."""
-    if not len(observed):
-        raise ValueError(f"column {name!r} has no observed value among the training rows: leave it out")
-    if observed.min() == observed.max():
-        raise ValueError(
-            f"column {name!r} is constant ({observed[0]:g}) in the training rows: there is nothing to learn, "
-            "leave it out"
-        )

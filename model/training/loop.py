@@ -173,7 +173,7 @@ class Training:
         """A batch of these rows, (B,), with this many context slots."""
         values, standardizer = self.values[rows.to(self.values.device)], self.model.standardizer  # (B, V)
         batch = draw_batch(
-            standardizer.standardize(values).to(self.device),
+            standardizer.standardize_stored(values).to(self.device),
             self.requestable,
             length,
             self.model.network.head.draw,
@@ -187,7 +187,7 @@ class Training:
             return batch
         column = (batch.request - 1).to(values.device)
         place = torch.rand(len(rows), generator=generator, device=self.device).to(values.device)
-        target = standardizer.dequantize(values.gather(1, column.unsqueeze(1)).squeeze(1), column, place)
+        target = standardizer.dequantize_stored(values.gather(1, column.unsqueeze(1)).squeeze(1), column, place)
         return batch._replace(target=target.to(self.device))
 
     def _require_finite_weights(self):

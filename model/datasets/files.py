@@ -7,12 +7,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[2]  # of an installed package, where packages are installed
 
 
 def data_folder() -> Path:
-    """The folder of the data: the environment variable DATA_FILES, or ``data_files`` in the repository."""
-    return Path(os.environ.get("DATA_FILES") or REPOSITORY / "data_files")
+    """The folder of the data: the environment variable DATA_FILES, or ``data_files``.
+
+    That is the folder of the repository, where the package lies in it. Of an installed package it is a folder in the
+    current one: nobody looks for data between the packages of an environment.
+    """
+    folder = REPOSITORY / "data_files"
+    in_the_repository = (folder / "README.rst").is_file()
+    return Path(os.environ.get("DATA_FILES") or (folder if in_the_repository else Path.cwd() / "data_files"))
 
 
 def require(path: Path, origin: str) -> Path:

@@ -51,7 +51,7 @@ def random_questions(emulator: Emulator, table: Table, n: int, rng: np.random.Ge
     rows = rng.choice(np.flatnonzero(model.split == TEST), n)
     columns = rng.choice(emulator.requestable, n)
     given = np.full((n, len(table.names)), np.nan)
-    for i, row in enumerate(table.values[rows]):
+    for i, row in enumerate(table.physical(rows)):
         others = [j for j in np.flatnonzero(~np.isnan(row)) if table.names[j] != columns[i]]
         kept = rng.permutation(others)[: rng.integers(len(others) + 1)].astype(int)
         given[i, kept] = row[kept]

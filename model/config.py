@@ -89,6 +89,7 @@ class TrainingConfig:
     precision: str = _option("fp32", "of matrix products in training; answers are always fp32", PRECISIONS)
     compile: bool = _option(False, "compile the loss with torch.compile: minutes at the start, faster steps")
     seed: int = _option(0, "seed of split, initial weights, batches, noise and dropout")
+    split_version: int = _option(2, "how rows get their side of the split: 2 by a hash of ids, 1 by order", (1, 2))
 
     def __post_init__(self):
         _require(self.recipe in RECIPES, f"recipe must be one of {RECIPES}, not {self.recipe!r}")
@@ -105,6 +106,7 @@ class TrainingConfig:
         _require(self.weight_decay >= 0 and self.max_context >= 0, "weight_decay and max_context must be >= 0")
         _require(min(self.test_fraction, self.val_fraction) >= 0, "fractions must be >= 0")
         _require(self.test_fraction + self.val_fraction < 1, "test_fraction + val_fraction must be < 1")
+        _require(self.split_version in (1, 2), f"split_version must be 1 or 2, not {self.split_version}")
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,7 @@ class Experiment:
             dataset=saved["dataset"],
             network=NetworkConfig(**saved["network"]),
             head=HeadConfig(**saved["head"]),
-            training=TrainingConfig(**saved["training"]),
+            training=TrainingConfig(**{"split_version": 1} | saved["training"]),  # runs from before there was another
         )
 
 

@@ -19,7 +19,7 @@ from model.config import (
 
 OTHER = {"activation": "relu", "cycles": 2, "max_context": 5, "seed": 3}
 OTHER |= {"context_draw": "observed", "precision": "bf16", "compile": True, "complete_contexts": 0.5, "averaging": 0.9}
-OTHER |= {"length_draw": "log"}
+OTHER |= {"length_draw": "log", "split_version": 1}
 
 
 def other_value(field):

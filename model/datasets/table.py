@@ -10,6 +10,8 @@ import numpy as np
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
 CHUNK = 65_536  # rows that are looked at together
+NARROW = 0.01  # a column whose spread is less than this share of its median is stored as differences from an offset
+LOOKED_AT = 100_000  # rows that an offset is computed from, at most
 
 
 @dataclass(frozen=True)
@@ -18,14 +20,21 @@ class Table:
 
     Args:
         names: Column names, V of them, unique.
-        values: Values in the columns' units, (N, V), float32; NaN = not observed. A memory map is never copied whole.
-        errors: One-sigma uncertainties in the same units, (N, V), float32; NaN = unknown. None if none is known.
+        values: Values in the columns' units, (N, V); NaN = not observed. Stored as float32; where float64 or integers
+            are given and a column's spread is small beside its size (Julian dates), as differences from the column's
+            `offset`. `column` and `physical` give values in the columns' units. A float32 memory map is not copied.
+        errors: One-sigma uncertainties in the same units, (N, V), float32; NaN = unknown. None if not known or not
+            asked for.
         units: One unit string per column as astropy writes it ("K", "mag", "dex"); "" for a pure number.
         requestable: The columns the model is trained to answer for; all of them if left out.
         ids: One integer or string per row that names the object, (N,), or None. Rows with the same id are
             observations of one object and always fall on the same side of a split.
         source: Where the rows come from, in words, for captions and logs.
         groups: One name per column: of the vector whose component it is, such as a spectrum, or the column's own.
+        offset: What has been subtracted from the columns of `values`, (V,), float64. Left out, it is found from the
+            values: 0 for most columns, and for all where they are float32.
+        split: TRAIN, VALIDATION or TEST for each row, (N,), where that is decided already, by a run that goes on or by
+            you; None leaves it to `split_rows`.
 
     Raises:
         ValueError: Says which column or row is wrong, and what would be right.
@@ -44,10 +53,14 @@ class Table:
     ids: np.ndarray | None = None
     source: str = ""
     groups: tuple[str, ...] = ()
+    offset: np.ndarray | None = None
+    split: np.ndarray | None = None
 
     def __post_init__(self):
         object.__setattr__(self, "names", tuple(self.names))
-        object.__setattr__(self, "values", np.ascontiguousarray(self.values, dtype=np.float32))
+        offset = _find_offset(np.asarray(self.values)) if self.offset is None else self.offset
+        object.__setattr__(self, "values", _store(np.asarray(self.values), offset if self.offset is None else 0.0))
+        object.__setattr__(self, "offset", np.asarray(offset, dtype=np.float64))
         object.__setattr__(self, "units", tuple(self.units) or ("",) * len(self.names))
         object.__setattr__(self, "requestable", tuple(self.requestable) or self.names)
         object.__setattr__(self, "groups", tuple(self.groups) or self.names)
@@ -55,6 +68,8 @@ class Table:
             object.__setattr__(self, "errors", np.ascontiguousarray(self.errors, dtype=np.float32))
         if self.ids is not None:
             object.__setattr__(self, "ids", np.asarray(self.ids))
+        if self.split is not None:
+            object.__setattr__(self, "split", np.asarray(self.split, dtype=np.uint8))
         self._check_shapes()
         self._check_columns()
 
@@ -62,8 +77,13 @@ class Table:
         return len(self.values)
 
     def column(self, name: str) -> np.ndarray:
-        """The values of one column, (N,)."""
-        return self.values[:, self.names.index(name)]
+        """The values of one column in its unit, (N,): float32, or float64 where it has an offset."""
+        i = self.names.index(name)
+        return self.values[:, i] if self.offset[i] == 0 else self.values[:, i].astype(np.float64) + self.offset[i]
+
+    def physical(self, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """The values of some rows in the columns' units, (N, V), float64."""
+        return self.values[rows].astype(np.float64) + self.offset
 
     def take(self, rows: np.ndarray) -> Table:
         """The table of these rows only, in this order; a boolean mask or indices."""
@@ -72,6 +92,7 @@ class Table:
             values=self.values[rows],
             errors=None if self.errors is None else self.errors[rows],
             ids=None if self.ids is None else self.ids[rows],
+            split=None if self.split is None else self.split[rows],
         )
 
     def select(self, names: Sequence[str]) -> Table:
@@ -94,20 +115,25 @@ class Table:
             units=tuple(self.units[i] for i in index),
             requestable=requestable,
             groups=tuple(self.groups[i] for i in index),
+            offset=self.offset[index],
         )
 
     def to_frame(self):
         """The values as a pandas DataFrame, ready to be given to an ``Emulator``."""
         import pandas as pd
 
+        if self.offset.any():
+            return pd.DataFrame({name: self.column(name) for name in self.names})
         return pd.DataFrame(self.values, columns=list(self.names))
 
-    def fingerprint(self) -> str:
-        """A checksum of names, values and ids: two tables with the same one split in the same way."""
+    def fingerprint(self, first: int | None = None) -> str:
+        """A checksum of names, values and ids, of all or of the first rows: the same for tables that are the same."""
         digest = hashlib.sha256("\n".join(self.names).encode())
-        digest.update(self.values)  # no copy
+        digest.update(self.values[:first])  # no copy
+        if self.offset.any():  # else as it was before there were offsets
+            digest.update(self.offset)
         if self.ids is not None:
-            digest.update("\n".join(map(str, self.ids.tolist())).encode())
+            digest.update("\n".join(map(str, self.ids[:first].tolist())).encode())
         return digest.hexdigest()
 
     def _check_shapes(self):
@@ -124,6 +150,10 @@ class Table:
             raise ValueError(f"errors have shape {self.errors.shape}, values {self.values.shape}: they must agree")
         if self.ids is not None and self.ids.shape != (len(self.values),):
             raise ValueError(f"ids have shape {self.ids.shape}: one per row is needed, ({len(self.values)},)")
+        if self.offset.shape != (n_columns,) or not np.isfinite(self.offset).all():
+            raise ValueError(f"offset has shape {self.offset.shape}: one finite number per column is needed")
+        if self.split is not None and (self.split.shape != (len(self.values),) or self.split.max() > TEST):
+            raise ValueError(f"split must hold {TRAIN}, {VALIDATION} or {TEST} for each of {len(self.values)} rows")
 
     def _check_columns(self):
         duplicates = sorted({name for name in self.names if self.names.count(name) > 1})
@@ -148,33 +178,41 @@ class Table:
             raise ValueError(f"column {name!r} has no observed value: leave it out")
 
 
-def split_rows(table: Table, seed: int, test_fraction: float, val_fraction: float) -> np.ndarray:
-    """Deal the table's objects to training, validation and test.
+def _find_offset(values: np.ndarray) -> np.ndarray:
+    """What to subtract from each column before it becomes float32, (V,); rows are looked at evenly over the table."""
+    n_columns = values.shape[1] if values.ndim == 2 else 0
+    offset = np.zeros(n_columns)
+    if len(values) and not np.can_cast(values.dtype, np.float32):
+        rows = values[:: -(-len(values) // LOOKED_AT)]
+        offset[:] = [_column_offset(rows[:, i].astype(np.float64)) for i in range(n_columns)]
+    return offset
 
-    Objects (rows, or unique ids where the table has ids) are permuted by ``numpy.random.default_rng(seed)``; the
-    first ``test_fraction`` of them are test objects, the next ``val_fraction`` validation objects. The test objects
-    do not depend on ``val_fraction``.
 
-    Returns:
-        TRAIN, VALIDATION or TEST for each row, (N,), uint8.
+def _column_offset(column: np.ndarray) -> float:
+    """A round number near the median of a column that is narrow beside its size, else 0.
 
-    Raises:
-        ValueError: If a fraction is out of range or no row is left to train on.
+    Round, so that the table keeps it when it grows, and integers stay integers.
     """
-    if not (0 <= test_fraction < 1 and 0 <= val_fraction < 1):
-        raise ValueError(f"fractions must lie in [0, 1): test {test_fraction}, validation {val_fraction}")
-    if table.ids is None:
-        objects = np.arange(len(table))
-    else:
-        _, first, inverse = np.unique(table.ids, return_index=True, return_inverse=True)
-        # Number the objects by first appearance, so that unique ids split exactly like no ids.
-        objects = np.argsort(np.argsort(first))[inverse]
-    n = int(objects.max()) + 1
-    order = np.random.default_rng(seed).permutation(n)
-    n_test, n_val = round(n * test_fraction), round(n * val_fraction)
-    if n - n_test - n_val < 1:
-        raise ValueError(f"{n} objects leave none to train on beside {n_test} for test and {n_val} for validation")
-    part = np.full(n, TRAIN, dtype=np.uint8)
-    part[order[:n_test]] = TEST
-    part[order[n_test : n_test + n_val]] = VALIDATION
-    return part[objects]
+    column = column[np.isfinite(column)]
+    if not len(column):
+        return 0.0
+    low, middle, high = np.quantile(column, [0.01, 0.5, 0.99])
+    spread = high - low or np.ptp(column)
+    if not spread:  # such a table is no use to train on, but it may be a question
+        return 0.0 if abs(middle) > np.finfo(np.float32).max or np.float32(middle) == middle else middle
+    if spread > NARROW * abs(middle):
+        return 0.0
+    step = 2.0 ** np.ceil(np.log2(4 * spread))
+    return step * np.round(middle / step)
+
+
+def _store(values: np.ndarray, offset: np.ndarray | float) -> np.ndarray:
+    """The values less the offset, float32, in rows that lie together; the same array if it is that already."""
+    with np.errstate(over="ignore"):  # infinite values are refused by name later
+        if not np.any(offset):
+            return np.ascontiguousarray(values, dtype=np.float32)
+        stored = np.empty(values.shape, dtype=np.float32)
+        for start in range(0, len(values), CHUNK):
+            rows = slice(start, start + CHUNK)
+            stored[rows] = values[rows] - offset
+    return stored

@@ -14,6 +14,8 @@ from .vocabulary import Vocabulary
 
 log = logging.getLogger(__name__)
 
+EXACT = 2**53  # float64 has all integers up to it
+
 
 def load(
     path: str | Path,
@@ -25,7 +27,9 @@ def load(
     """Read a file by its suffix: .csv, .parquet, .fits (.gz), .ecsv, .vot / .votable / .xml, .h5 / .hdf5, .npy.
 
     Masked and empty entries are missing values (NaN). FITS, ECSV and VOTable files bring their units along. A .npy file
-    of float32 records is mapped rather than read: for tables larger than memory.
+    of float32 records is mapped rather than read, for tables larger than memory; records of other numbers are read. Of
+    a column of float64 or integers that is narrow beside its size, such as a Julian date, no digits are lost that
+    matter: see `Table.offset`.
 
     Args:
         path: The file.
@@ -43,9 +47,11 @@ def load(
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}")
-    if path.suffix == ".npy":
-        return _map(path, id_column, columns, request)
-    frame, units = read_frame(path, key)
+    if path.suffix == ".npy" and id_column is None and columns is None:
+        records = map_npy(path)
+        if all(records.dtype[name] == np.float32 for name in records.dtype.names):
+            return _map(path, records, request)
+    frame, units = read_frame(path, key, id_column)
     if len(frame) == 0:
         raise ValueError(f"{path} has no rows")
     names = _choose_columns(path, frame, id_column, columns)
@@ -64,11 +70,10 @@ def load(
     )
 
 
-def _map(path: Path, id_column: str | None, columns: Sequence[str] | None, request: Sequence[str] | None) -> Table:
+def _map(path: Path, records: np.ndarray, request: Sequence[str] | None) -> Table:
     """A table whose values stay on disk until rows of it are asked for."""
-    if id_column is not None or columns is not None:
-        raise ValueError(f"{path} is mapped as it is: write it with just the columns you want, and no ids")
-    names, values = map_npy(path)
+    names = records.dtype.names
+    values = records.view(np.float32).reshape(len(records), len(names))
     return Table(names=names, values=values, requestable=tuple(request or ()), source=path.name)
 
 
@@ -96,7 +101,7 @@ def _choose_columns(path: Path, frame, id_column: str | None, columns: Sequence[
 
 
 def _numbers(path: Path, name: str, column) -> np.ndarray:
-    """The values of a column as float32 with NaN for missing ones, (N,), fit to be learned from."""
+    """The values of a column as float64 with NaN for missing ones, (N,), fit to be learned from."""
     import pandas as pd
 
     if column.dtype.kind in "mM":
@@ -109,22 +114,21 @@ def _numbers(path: Path, name: str, column) -> np.ndarray:
     if text.any():
         row = int(text.argmax())
         raise ValueError(f"{path}: column {name!r} holds {column.iloc[row]!r} in row {row}, which is not a number")
-    with np.errstate(over="ignore"):
-        values = numbers.astype(np.float32)
-    if np.isinf(values).any():
-        row = int(np.isinf(values).argmax())
+    too_large = np.abs(numbers) > np.finfo(np.float32).max
+    if too_large.any():
+        row = int(too_large.argmax())
         raise ValueError(
             f"{path}: column {name!r} holds {numbers[row]} in row {row}, infinite in single precision: "
             "leave the entry empty if nothing was observed"
         )
-    observed = values[~np.isnan(values)]
+    observed = numbers[~np.isnan(numbers)]
     if observed.size == 0:
         raise ValueError(f"{path}: column {name!r} has no observed value: leave it out with columns=[...]")
     if observed.min() == observed.max():
-        raise ValueError(
-            f"{path}: column {name!r} is constant ({observed[0]}) in single precision: leave it out with columns=[...]"
-        )
-    return values
+        raise ValueError(f"{path}: column {name!r} is constant ({observed[0]}): leave it out with columns=[...]")
+    if column.dtype.kind in "iu" and np.abs(observed).max() > EXACT:
+        log.warning("%s: column %r holds integers beyond 2^53, whose last digits are lost: are they ids?", path, name)
+    return numbers
 
 
 def _ids(path: Path, name: str, column) -> np.ndarray:
@@ -135,7 +139,7 @@ def _ids(path: Path, name: str, column) -> np.ndarray:
     if missing.any():
         raise ValueError(f"{path}: the id column {name!r} is empty in row {int(missing.argmax())}: every row needs one")
     if is_integer_dtype(column):
-        return column.to_numpy(dtype=np.int64)
+        return column.to_numpy(dtype=np.uint64 if column.max() > np.iinfo(np.int64).max else np.int64)
     if is_numeric_dtype(column) or is_bool_dtype(column):
         raise ValueError(f"{path}: the id column {name!r} holds {column.dtype}: ids must be integers or strings")
     return np.asarray(column.astype(str).tolist())

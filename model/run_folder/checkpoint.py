@@ -3,6 +3,7 @@
 ::
 
     config.json                          the experiment, the columns, where the rows came from
+    split.safetensors                    which rows are trained on, validated on and kept for tests
     model.safetensors                    weights, standardizer and split: all that inference and evaluation need
     checkpoints/epoch_000064.safetensors all that a resume needs; the last two are kept
 
@@ -30,6 +31,7 @@ import torch
 from torch import Tensor
 
 from ..config import Experiment
+from ..datasets.split import SplitKey
 from ..datasets.vocabulary import Vocabulary
 from ..nn import DensityNetwork
 from ..scaling import QuantileStandardizer, Standardizer
@@ -50,6 +52,7 @@ class Model:
         standardizer: Fitted on the training rows.
         network: In evaluation mode unless it is being trained.
         split: TRAIN, VALIDATION or TEST for each row of the table, (N,), uint8; empty if unknown.
+        split_key: What will decide it for rows that are new; None if unknown.
         source: Where the rows came from, in words.
         fingerprint: Checksum of the table that was split.
     """
@@ -63,6 +66,7 @@ class Model:
     split: np.ndarray
     source: str = ""
     fingerprint: str = ""
+    split_key: SplitKey | None = None
 
 
 def make_standardizer(n_columns: int, experiment: Experiment) -> Standardizer | QuantileStandardizer:
@@ -90,7 +94,7 @@ def new_run(run: Path) -> Iterator[Path]:
 
 
 def save_config(run: Path, model: Model, command: str = ""):
-    """Write all that is known before the first step, and the command line that started the run."""
+    """Write all that is known before the first step, the split too, and the command line that started the run."""
     config = {
         "format": FORMAT,
         "command": command,
@@ -100,8 +104,11 @@ def save_config(run: Path, model: Model, command: str = ""):
         "requestable": model.requestable,
         "source": model.source,
         "fingerprint": model.fingerprint,
+        "split_key": model.split_key and model.split_key._asdict(),
     }
     write_atomically(run / "config.json", json.dumps(config, indent=1).encode())
+    # A run that started from a trained model could not find the split again by itself.
+    save_tensors(run / "split.safetensors", {"split": torch.from_numpy(model.split)})
 
 
 def save_model(run: Path, model: Model):
@@ -140,6 +147,7 @@ def load_model(run: str | Path) -> Model:
         split=tensors["split"].numpy(),
         source=config["source"],
         fingerprint=config["fingerprint"],
+        split_key=SplitKey.from_config(config, experiment.training),
     )
 
 
@@ -151,17 +159,19 @@ class Plan(NamedTuple):
     requestable: tuple[str, ...]
     fingerprint: str
     command: str
+    split: np.ndarray | None  # of runs from before it was stored at the start: the config says how to find it again
 
 
 def load_plan(run: Path) -> Plan:
     """The plan of a run; errors as `load_model`."""
-    config = _load_config(run)
+    config, path = _load_config(run), Path(run) / "split.safetensors"
     return Plan(
         experiment=_experiment(run, config),
         columns=tuple(config["columns"]),
         requestable=tuple(config["requestable"]),
         fingerprint=config["fingerprint"],
         command=config.get("command", ""),
+        split=load_tensors(path)[0]["split"].numpy() if path.exists() else None,
     )
 
 

@@ -14,7 +14,7 @@ from ..inference import Emulator
 from ..run_folder import checkpoint
 from . import distributed
 from . import log as run_log
-from .initial import column_order
+from .initial import column_order, inherit_split
 from .loop import Training
 
 
@@ -58,9 +58,10 @@ def train(
     trained = None if init_from is None else checkpoint.load_model(init_from)
     if resume:
         plan = _check_plan(run, table, experiment)
-        table, command = replace(table.select(plan.columns), requestable=plan.requestable), plan.command
+        experiment, command = plan.experiment, plan.command
+        table = replace(table.select(plan.columns), requestable=plan.requestable, split=plan.split)
     elif trained is not None:
-        table = table.select(column_order(trained, table))
+        table = inherit_split(trained, table.select(column_order(trained, table)), experiment)
     device = pick_device(device or distributed.local_device())
     cuda = [device] if device.type == "cuda" else []
     # Weights and dropout draw from torch's global generators: the caller gets them back as they were.
@@ -83,7 +84,7 @@ def _check_plan(run: Path | None, table: Table, experiment: Experiment) -> check
     for part in ("network", "head", "training"):
         was, now = asdict(getattr(plan.experiment, part)), asdict(getattr(experiment, part))
         for name in was:
-            if was[name] != now[name]:
+            if was[name] != now[name] and name != "split_version":  # a run keeps its split, whatever is the default
                 raise ValueError(f"{run} was started with {name} = {was[name]}, not {now[name]}: it cannot change")
     if set(plan.columns) != set(table.names) or table.select(plan.columns).fingerprint() != plan.fingerprint:
         raise ValueError(f"{run} was started with another table than this one: its split would not be the same")

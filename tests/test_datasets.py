@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
-from model.datasets import apogee_xp, column_names, data_folder, describe, load, mixture, split_rows
+from model.datasets import apogee_xp, column_names, data_folder, describe, load, mixture, mock_apogee_xp, split_rows
 from model.datasets.files import REPOSITORY
 from tests.apogee_xp_file import write_apogee_xp
 
@@ -40,7 +40,7 @@ def test_importing_needs_no_reader_of_files():
 
 def test_apogee_xp_columns(folder):
     raw = write_apogee_xp(folder / "training_set.h5")
-    table = load("apogee_xp")
+    table = load("apogee_xp", errors=True)
     assert len(table.names) == 118
     assert table.names[:2] == ("bp0", "bp1")
     assert table.names[54:56] == ("bp54", "rp0")
@@ -67,7 +67,7 @@ def test_apogee_xp_rows_without_labels_train_nothing_but_are_tested(folder):
 
 def test_apogee_xp_irrelevant_coefficients_are_missing(folder):
     write_apogee_xp(folder / "testing_set.h5")
-    table = apogee_xp.load("testing_set.h5")
+    table = apogee_xp.load("testing_set.h5", errors=True)
     values, errors = table.values, table.errors
     assert np.isnan(values[3, :110]).all()
     assert np.isnan(errors[3, :110]).all()
@@ -139,10 +139,22 @@ def test_columns_and_request_choose_by_name():
 
 def test_columns_bring_their_errors_and_units(folder):
     write_apogee_xp(folder / "training_set.h5")
-    all_columns, table = load("apogee_xp"), load("apogee_xp", columns=["bprp", "teff"])
+    all_columns, table = (load("apogee_xp", columns=columns, errors=True) for columns in (None, ["bprp", "teff"]))
     assert table.units == ("mag", "K")
     assert table.requestable == ("teff",)
     np.testing.assert_array_equal(table.errors[:, 1], all_columns.errors[:, all_columns.names.index("teff")])
+
+
+def test_errors_are_loaded_when_they_are_asked_for(folder):
+    write_apogee_xp(folder / "training_set.h5")
+    assert load("apogee_xp").errors is None
+    few, every = (mock_apogee_xp.load_labels(10, errors=errors) for errors in (False, True))
+    assert few.errors is None
+    assert (every.errors > 0).all()
+    assert few.fingerprint() == every.fingerprint()
+    for name in ("mixture", "california_housing", "own.csv"):
+        with pytest.raises(ValueError, match=f"'{name}' has no errors; apogee_xp, green2021, .* have"):
+            load(name, errors=True)
 
 
 def test_unknown_choices():
@@ -228,7 +240,7 @@ def test_california_housing_real(real_data, file, tmp_path, monkeypatch):
 @pytest.mark.real_data
 def test_green2021_real(real_data):
     path = real_data("green2021/green2020_test_data_small.h5")
-    table = load("green2021")
+    table = load("green2021", errors=True)
     assert table.values.shape == (10_000, 18)
     assert len(table.units) == 18
     assert table.names[3:6] == ("g", "g_bp", "g_rp")

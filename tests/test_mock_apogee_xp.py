@@ -37,7 +37,7 @@ def file(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def table(file):
-    return apogee_xp.load(file)
+    return apogee_xp.load(file, errors=True)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def test_the_papers_loader_reads_it(file, table):
 def test_a_smaller_catalogue_holds_the_first_stars_of_a_larger_one(table, tmp_path):
     for n in (1, catalogue.BLOCK + 5):
         write(tmp_path / "few.h5", n, seed=3)
-        few = apogee_xp.load(tmp_path / "few.h5") if n > 1 else None
+        few = apogee_xp.load(tmp_path / "few.h5", errors=True) if n > 1 else None
         with h5py.File(tmp_path / "few.h5") as h5:
             np.testing.assert_array_equal(h5["gaia_source_id"][:], table.ids[:n])
         if few is not None:

@@ -39,7 +39,7 @@ LOWEST_VALUE = -9998.0  # surveys write -9999 for a value they do not have
 MISSING_FAKEMAG = -9999.0  # a luminosity proxy with a negative parallax may itself lie below LOWEST_VALUE
 
 
-def load(file: str | Path = TRAINING_FILE) -> Table:
+def load(file: str | Path = TRAINING_FILE, errors: bool = False) -> Table:
     """The published table of stars: 118 columns.
 
     Columns are ``bp0 .. bp54, rp0 .. rp54`` (XP coefficients over the G-band flux), ``bprp, jh, jk`` (mag), ``teff``
@@ -49,6 +49,7 @@ def load(file: str | Path = TRAINING_FILE) -> Table:
 
     Args:
         file: Name of a file in the data folder, or a path.
+        errors: Load the errors of the values too.
 
     Returns:
         The table; ``ids`` are Gaia source ids, so that repeat observations of a star stay together. All columns but
@@ -66,12 +67,13 @@ def load(file: str | Path = TRAINING_FILE) -> Table:
             rows = np.isfinite(_read_scalar(h5, "teff")) & np.isfinite(_read_scalar(h5, "logg"))
             if not rows.any():
                 raise ValueError(f"{path}: no row has both teff and logg, there is nothing to train on")
-        values, errors = _read_values(h5, rows)
+        values = _read_values(h5, rows)
+        sigma = _read_errors(h5, rows, values) if errors else None
         ids = _read_ids(h5)[rows]
     return Table(
         names=NAMES,
         values=values,
-        errors=errors,
+        errors=sigma,
         units=UNITS,
         requestable=tuple(name for name in NAMES if name not in CONTEXT_ONLY),
         ids=ids,
@@ -105,25 +107,29 @@ def _read_scalar(h5, name: str) -> np.ndarray:
     return column
 
 
-def _read_values(h5, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Values and errors of the selected rows, each (N, 118), float32."""
+def _read_values(h5, rows: np.ndarray) -> np.ndarray:
+    """Values of the selected rows, (N, 118), float32."""
     values = np.empty((int(rows.sum()), len(NAMES)), dtype=np.float32)
-    errors = np.empty_like(values)
-
     relevant = h5["raw/xp_relevancy"][:].astype(bool)[rows]  # (N, 110)
     for last, following in RELEVANCY_COPIES:
         relevant[:, following] = relevant[:, [last]]
     values[:, :N_XP] = h5["raw/xp_coeffs_gnorm"].astype("f4")[:][rows]
     values[:, :N_XP][~relevant] = np.nan
     values[:, :N_XP][values[:, :N_XP] < LOWEST_VALUE] = np.nan
-    errors[:, :N_XP] = h5["raw/xp_coeffs_gnorm_err"].astype("f4")[:][rows]
     for column, name in enumerate(SCALARS.values(), start=N_XP):
         values[:, column] = _read_scalar(h5, name)[rows]
-        errors[:, column] = h5[f"raw/{name}_err"].astype("f4")[:].reshape(-1)[rows]
-
     values[~np.isfinite(values)] = np.nan
+    return values
+
+
+def _read_errors(h5, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Errors of the selected rows, (N, 118), float32; NaN where there is no value."""
+    errors = np.empty_like(values)
+    errors[:, :N_XP] = h5["raw/xp_coeffs_gnorm_err"].astype("f4")[:][rows]
+    for column, name in enumerate(SCALARS.values(), start=N_XP):
+        errors[:, column] = h5[f"raw/{name}_err"].astype("f4")[:].reshape(-1)[rows]
     errors[~np.isfinite(errors) | (errors < 0) | np.isnan(values)] = np.nan
-    return values, errors
+    return errors
 
 
 def _read_ids(h5) -> np.ndarray:

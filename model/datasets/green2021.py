@@ -28,7 +28,7 @@ FIELDS = {
 }
 
 
-def load() -> Table:
+def load(errors: bool = False) -> Table:
     """The 10,000 stars as a table of 18 columns.
 
     Columns are ``teff`` (K), ``logg``, ``m_h`` (dex) from LAMOST, APOGEE or GALAH; Gaia DR2 ``g`` (mag); the colours
@@ -38,6 +38,9 @@ def load() -> Table:
 
     The file has no identifiers. Two of its stars are there twice, with labels of two surveys: rows with identical
     photometry and parallax get the same id.
+
+    Args:
+        errors: Load the errors of the values too.
 
     Raises:
         FileNotFoundError: If the file is not there; says where to get it.
@@ -51,9 +54,14 @@ def load() -> Table:
     if wrong:
         raise ValueError(f"{path}: the data set 'data' lacks, or has in another shape: {', '.join(wrong)}")
 
-    values, errors = _columns(stars)
+    values, sigma = _columns(stars)
     return Table(
-        names=NAMES, values=values, errors=errors, units=UNITS, ids=_object_ids(stars), source="Green et al. 2021"
+        names=NAMES,
+        values=values,
+        errors=sigma if errors else None,
+        units=UNITS,
+        ids=_object_ids(stars),
+        source="Green et al. 2021",
     )
 
 

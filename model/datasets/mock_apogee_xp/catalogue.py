@@ -68,29 +68,35 @@ def write(path: str | Path, n: int, seed: int = 0, missing: str = "random"):
                 h5[name][start:stop] = column[: stop - start]
 
 
-def load(n: int = 300_000, seed: int = 0, missing: str = "random") -> Table:
+def load(n: int = 300_000, seed: int = 0, missing: str = "random", errors: bool = False) -> Table:
     """The mock catalogue as the table that the paper's training file would give.
 
     Args:
         n: Number of stars in the catalogue. As in the paper's training file, those without Teff or log g (a third)
             are no rows of the table.
         seed, missing: See `write`.
+        errors: Load the errors of the values too.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / apogee_xp.TRAINING_FILE
         write(path, n, seed, missing)
-        table = apogee_xp.load(path)
+        table = apogee_xp.load(path, errors)
     return replace(table, source=f"mock catalogue in the layout of {apogee_xp.ORIGIN}, no real star in it")
 
 
-def load_labels(n: int = 1_000_000, seed: int = 0) -> Table:
-    """Photometry and labels of n mock stars, nothing missing: the columns that exact posteriors are known for."""
+def load_labels(n: int = 1_000_000, seed: int = 0, errors: bool = False) -> Table:
+    """Photometry and labels of n mock stars, nothing missing: the columns that exact posteriors are known for.
+
+    Args:
+        n: Number of stars.
+        seed: As of `write`.
+        errors: Load the errors of the values too.
+    """
     blocks = [observe(BLOCK, [seed, block]) for block in range(-(-n // BLOCK))]
-    values, sigma = (np.concatenate([block[key] for block in blocks])[:n] for key in ("values", "errors"))
     return Table(
         names=tuple(SCALARS),
-        values=values,
-        errors=sigma,
+        values=np.concatenate([block["values"] for block in blocks])[:n],
+        errors=np.concatenate([block["errors"] for block in blocks])[:n] if errors else None,
         units=apogee_xp.UNITS[N_XP:],
         requestable=tuple(name for name in SCALARS if name not in apogee_xp.CONTEXT_ONLY),
         groups=tuple("colours" if name in COLOURS else name for name in SCALARS),

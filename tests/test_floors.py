@@ -344,6 +344,7 @@ def test_every_file_has_its_tests():
     elsewhere = {
         "device": "emulator",
         "authors_checkpoint": "network",
+        "scaling/base": "standardizer",
         "scaling/robust": "standardizer",
         "scaling/quantile": "quantile_standardizer",
         "datasets/apogee_xp": "datasets",

@@ -48,6 +48,7 @@ print(json.dumps({
 
 def run(*command: str | Path, cwd: Path) -> str:
     own = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "DATA_FILES"}}
+    own["OMP_NUM_THREADS"] = "1"  # on a busy machine several threads wait for each other
     result = subprocess.run(command, cwd=cwd, env=own, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from model import Conditional, Emulator, Table, datasets
+from model import Emulator, Table, datasets
 from model.datasets import TEST, TRAIN, mixture
 from model.device import describe_hardware
 from model.inference.calibration import LEVELS, assess, calibrate, ks_two_sample
@@ -37,7 +37,7 @@ def measure_columns(emulator: Emulator, table: Table, samples: int, max_rows: in
         if is_published(emulator):
             results[name] = calibrate(density.rvs(samples, seed=0, method="ancestral"), **what)
         else:
-            results[name] = assess(exact_pit(density, truth[rows]), density.ppf(LEVELS), **what)
+            results[name] = assess(density.pit(truth[rows]), density.ppf(LEVELS), **what)
         print(f"{name:12s}", *(f"{key} {value:.4g}" for key, value in results[name].items()), flush=True)
     return results
 
@@ -45,12 +45,6 @@ def measure_columns(emulator: Emulator, table: Table, samples: int, max_rows: in
 def is_published(emulator: Emulator) -> bool:
     """Whether the model is asked in the published way, by ancestral samples."""
     return emulator.model.experiment.training.recipe == "published"
-
-
-def exact_pit(density: Conditional, truth: np.ndarray) -> np.ndarray:
-    """Each truth's place in its own posterior, (N,): the cdf, and within an atom's jump a random place."""
-    u = np.random.default_rng(0).random(len(truth))
-    return np.clip(density.cdf(truth[:, None])[:, 0] - u * density.pmf(truth[:, None])[:, 0], 0, 1)
 
 
 def draw(emulator: Emulator, name: str, given: dict, size: int) -> np.ndarray:

@@ -30,7 +30,7 @@ class Reference:
 
     def __init__(self, question: Question):
         self.model, self.device = question.model, question.device
-        self.column, self.index = question.column, question.index
+        self.column, self.index, self.given = question.column, question.index, question.given
         cond = question.encode(slice(None))
         ode = flow.field(self.model.network.head, cond, STEPS[self.model.experiment.training.recipe])
         xi = torch.linspace(-REACH, REACH, NODES, device=cond.device).expand(len(cond), -1).contiguous()

@@ -16,7 +16,7 @@ from model.datasets.mixture import MIXTURE, GaussianMixture
 from model.datasets.vocabulary import Vocabulary
 from model.nn import DDPM, VelocityHead
 from model.run_folder import Model
-from model.scaling import Standardizer
+from model.scaling import MonotoneSpline, QuantileStandardizer, Standardizer
 
 
 def mean_given_noisy(x_t: Tensor, signal: Tensor, noise: Tensor, cond: Tensor) -> Tensor:
@@ -139,3 +139,33 @@ def exact_emulator(
         experiment, Vocabulary(names), units, names, standardizer, ExactNetwork(standard, head), np.zeros(0, np.uint8)
     )
     return Emulator(model, "cpu")
+
+
+class Standard:
+    """Every row's density is the column's marginal one, as its standardizer sees it; `Conditional` takes it."""
+
+    device = torch.device("cpu")
+
+    class model:  # noqa: N801
+        units = ("km",)
+
+    column, index, given = "x", 0, ()
+
+    def __init__(self, values: np.ndarray, rows: int = 1):
+        self.model.standardizer = QuantileStandardizer(1).fit(values.astype(np.float32)[:, None], ("x",))
+        self.rows = rows
+
+    def __len__(self):
+        return self.rows
+
+    def curves(self, rows, resolution):
+        xi = torch.linspace(-4, 4, 9, dtype=torch.float64).expand(rows.stop - rows.start, -1).contiguous()
+        return MonotoneSpline.through(xi, xi)
+
+
+def zero_inflated(n: int = 20_000) -> np.ndarray:
+    """Values with three atoms: 30% at the bound 0, 10% at 2, the rest capped at 5."""
+    rng = np.random.default_rng(1)
+    x = np.where(rng.random(n) < 0.3, 0.0, rng.gamma(3.0, 1.0, n)).clip(max=5.0)
+    x[rng.random(n) < 0.1] = 2.0
+    return x

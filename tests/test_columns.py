@@ -11,7 +11,7 @@ from astropy.table import Table as AstropyTable
 
 from model.datasets import Table
 from model.datasets.vocabulary import Vocabulary
-from model.inference.columns import read_given, read_request, read_values
+from model.inference.columns import read_given, read_points, read_request, read_values
 
 VOCABULARY = Vocabulary(["teff", "logg", "jh", "ratio", "parallax"])
 UNITS = ["K", "dex", "mag", "", "mas"]
@@ -28,6 +28,28 @@ def test_nothing_given_is_one_row(nothing):
 
 
 @pytest.mark.parametrize(
+    "rows_only", [pd.DataFrame(index=range(3)), Table((), np.empty((3, 0))), np.zeros(3, dtype=[])], ids=type
+)
+def test_a_table_without_columns_has_its_rows(rows_only):
+    np.testing.assert_array_equal(read(rows_only), np.full((3, 5), NAN))
+
+
+def test_a_row_without_columns_is_one_row():
+    assert read(pd.DataFrame({"logg": [1.0, 2.0]})[[]].iloc[0]).shape == (1, 5)
+
+
+@pytest.mark.parametrize("nothing", [pd.DataFrame(), AstropyTable(), pd.DataFrame({"logg": [1.0]})[[]][:0]])
+def test_a_table_without_rows_is_refused(nothing):
+    with pytest.raises(ValueError, match="no rows"):
+        read(nothing)
+
+
+def records(columns: dict) -> np.ndarray:
+    """A structured array."""
+    return np.rec.fromarrays(list(columns.values()), names=list(columns))
+
+
+@pytest.mark.parametrize(
     "container",
     [
         dict,
@@ -37,6 +59,8 @@ def test_nothing_given_is_one_row(nothing):
         lambda columns: {name: pd.Series(column, index=[7, 9]) for name, column in columns.items()},
         lambda columns: Table(tuple(columns), np.column_stack(list(columns.values()))),
         lambda columns: {name: tuple(column) for name, column in columns.items()},
+        records,
+        lambda columns: np.asarray(records(columns)),
     ],
 )
 def test_columns_are_sorted_by_name_in_every_container(container):
@@ -204,3 +228,66 @@ def test_differences_are_scaled_but_not_shifted(unit, value, expected):
 def test_differences_of_another_physical_type_are_refused():
     with pytest.raises(u.UnitConversionError, match="'x' is in 'K'"):
         read_values("x", 1 * u.s, "K", differences=True)
+
+
+def points(given, n: int = 2) -> np.ndarray:
+    return read_points(given, ("teff", "logg"), ("K", "dex"), n)
+
+
+@pytest.mark.parametrize(
+    "container",
+    [
+        dict,
+        pd.DataFrame,
+        AstropyTable,
+        records,
+        lambda columns: Table(tuple(columns), np.column_stack(list(columns.values()))),
+        lambda columns: QTable({"logg": u.Dex(columns["logg"]), "teff": columns["teff"] * 1e-3 * u.kK}),
+        lambda columns: Table(
+            ("logg", "teff"), np.stack([columns["logg"], columns["teff"] / 1e3], 1), units=("", "kK")
+        ),
+    ],
+)
+def test_points_are_sorted_by_name_and_converted(container):
+    given = container({"logg": np.array([2.0, 4.0, 4.5]), "teff": np.array([4700.0, 5000.0, 6000.0])})
+    np.testing.assert_allclose(points(given), [[4700, 2], [5000, 4], [6000, 4.5]])
+
+
+def test_points_of_each_row_and_numbers_for_all():
+    own = points({"logg": 2.5, "teff": [[4700.0], [5000.0]]})
+    np.testing.assert_array_equal(own, [[[4700, 2.5]], [[5000, 2.5]]])
+    np.testing.assert_array_equal(points({"logg": 2.5, "teff": 4.7 * u.kK}), [[4700, 2.5]])
+    missing = points(pd.DataFrame({"logg": pd.Series([1, None], dtype="Int64"), "teff": [1.0, 2.0]}))
+    np.testing.assert_array_equal(missing, [[1, 1], [2, NAN]])
+
+
+def test_points_in_an_array_are_in_order():
+    plain = [[4700.0, 2.0], [5000.0, 4.0], [6000.0, 4.5]]
+    np.testing.assert_array_equal(points(plain), plain)
+    np.testing.assert_array_equal(points(np.array([plain, plain], dtype=np.float32)), [plain, plain])
+    masked = np.ma.masked_array(plain, mask=np.array(plain) > 5500)
+    assert np.isnan(points(masked)).sum() == 1
+    lengths = read_points([[1000.0, 2000.0]] * u.m, ("x", "y"), ("km", "m"), 1)
+    np.testing.assert_allclose(lengths, [[1, 2000]])
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "message"),
+    [
+        ({"teff": 1.0, "log_g": 2.0}, KeyError, "no column 'log_g'; the nearest are: logg"),
+        ({"teff": 1.0}, KeyError, "lack column 'logg'; the nearest they have are: teff"),
+        ({"teff": 1.0, "logg": 2.0, "m_h": 0.0}, KeyError, "'m_h'"),
+        (pd.DataFrame([[1.0, 2.0]]), KeyError, "no column 0"),
+        (pd.DataFrame([[1.0, 2.0, 3.0]], columns=["teff", "logg", "teff"]), ValueError, "'teff' is given twice"),
+        ({"teff": [1.0, 2.0], "logg": [1.0, 2.0, 3.0]}, ValueError, r"teff \(2,\), logg \(3,\)"),
+        ({"teff": np.ones((3, 1)), "logg": 1.0}, ValueError, r"\(2, K, 2\) is expected"),
+        ({"teff": 1 * u.s, "logg": 1.0}, u.UnitConversionError, "'teff' is in 'K'"),
+        ([[4700.0, 2.0]] * u.K, u.UnitConversionError, "'logg' is in 'dex'"),
+        ({"teff": "hot", "logg": 1.0}, TypeError, "'teff'"),
+        (np.empty((0, 2)), ValueError, "at least one"),
+        ({"teff": [], "logg": []}, ValueError, "at least one"),
+    ],
+)
+def test_impossible_points_are_named(given, kind, message):
+    with pytest.raises(kind, match=message):
+        points(given)

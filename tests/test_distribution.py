@@ -6,11 +6,11 @@ import torch
 from astropy import units as u
 from scipy import stats
 
-from model.inference import Conditional, distribution, question
+from model.inference import Conditional
 from model.inference.calibration import ks_threshold, ks_uniform
 from model.inference.flow import COARSE
-from model.scaling import MonotoneSpline, QuantileStandardizer
-from tests.exact import MIXTURE, exact_emulator
+from model.scaling import QuantileStandardizer
+from tests.exact import MIXTURE, Standard, exact_emulator, zero_inflated
 
 N = 20_000
 GIVEN = {"b": [0.0, 1.0, -1.0], "c": 0.2}
@@ -23,28 +23,6 @@ def p(request) -> Conditional:
 
 def exact(row: int):
     return MIXTURE.conditional([0], {1: GIVEN["b"][row], 2: GIVEN["c"]})
-
-
-class Standard:
-    """Every row's density is the column's marginal one, as its standardizer sees it."""
-
-    device = torch.device("cpu")
-
-    class model:  # noqa: N801
-        units = ("km",)
-
-    column, index = "x", 0
-
-    def __init__(self, values: np.ndarray, rows: int = 1):
-        self.model.standardizer = QuantileStandardizer(1).fit(values.astype(np.float32)[:, None], ("x",))
-        self.rows = rows
-
-    def __len__(self):
-        return self.rows
-
-    def curves(self, rows, resolution):
-        xi = torch.linspace(-4, 4, 9, dtype=torch.float64).expand(rows.stop - rows.start, -1).contiguous()
-        return MonotoneSpline.through(xi, xi)
 
 
 def test_answers_are_exact(p):
@@ -74,7 +52,7 @@ def test_cdf_and_ppf_are_inverses_and_pdf_is_the_derivative(p):
 
 def test_shapes(p):
     rows = np.array([[0.1, 0.9], [0.2, 0.8], [0.3, 0.7]])
-    for function in (p.ppf, p.cdf, p.pdf, p.logpdf, p.pmf):
+    for function in (p.ppf, p.isf, p.cdf, p.logcdf, p.sf, p.pdf, p.logpdf, p.pmf):
         assert function(0.5).shape == (3, 1)
         assert function([0.1, 0.5]).shape == (3, 2)
         np.testing.assert_array_equal(function(rows)[1], function(rows[1])[1])
@@ -86,8 +64,104 @@ def test_shapes(p):
     assert np.isnan(p.cdf(np.nan)).all()
     assert (p.ppf([0.0, 1.0]) == [[-np.inf, np.inf]] * 3).all()
     assert (p.cdf([-np.inf, np.inf]) == [[0, 1]] * 3).all()
-    with pytest.raises(ValueError, match=r"q must lie in \[0, 1\]"):
-        p.ppf([0.5, np.nan])
+    for function in (p.ppf, p.isf):
+        with pytest.raises(ValueError, match=r"q must lie in \[0, 1\]"):
+            function([0.5, np.nan])
+    assert p.ppf([0.1, 0.5, 0.9]).shape == p.isf([0.1, 0.5, 0.9]).shape == (3, 3)  # as many levels as rows by chance
+
+
+def test_as_many_values_as_rows_are_for_each_its_own_or_for_all(p):
+    """Truths (N,) taken for every row are an answer of N x N numbers: 80 GB of 100,000 rows."""
+    x = np.array([-0.5, 0.1, 1.0])
+    for function in (p.cdf, p.logcdf, p.sf, p.pdf, p.logpdf, p.pmf):
+        with pytest.raises(ValueError, match=r"truth\[:, None\], \(3, 1\).* x\[None, :\], \(1, 3\)"):
+            function(x)
+        every = function(x[None, :])
+        assert every.shape == (3, 3)
+        np.testing.assert_array_equal(function(x[:, None])[:, 0], np.diag(every))
+    alone = exact_emulator(p._source.model.experiment.training.recipe).conditional("a", {"b": 0.0})
+    assert alone.cdf([0.3]).shape == (1, 1)
+
+
+def test_the_upper_tail_and_the_log_of_the_lower_keep_their_digits(p):
+    x = np.linspace(-4, 4, 41)
+    np.testing.assert_allclose(p.sf(x), 1 - p.cdf(x), atol=1e-12)
+    np.testing.assert_allclose(p.logcdf(x), np.log(p.cdf(x)), rtol=1e-9)
+    far = p.mean() + 12 * p.std()
+    assert (p.cdf(far[:, None]) == 1).all()
+    assert ((p.sf(far[:, None]) > 0) & (p.sf(far[:, None]) < 1e-20)).all()
+    near = p.mean() - 100 * p.std()
+    assert (p.cdf(near[:, None]) == 0).all()
+    assert np.isfinite(p.logcdf(near[:, None])).all()
+    # On a normal density both are known.
+    standard = Conditional(Standard(np.random.default_rng(0).normal(size=N)))
+    x = standard.ppf([0.01, 0.99])[0]
+    xi = stats.norm.ppf([0.01, 0.99])
+    np.testing.assert_allclose(standard.sf(x)[0], stats.norm.sf(xi), rtol=1e-6)
+    np.testing.assert_allclose(standard.logcdf(x)[0], stats.norm.logcdf(xi), rtol=1e-5)
+
+
+def test_isf_is_the_inverse_of_sf(p):
+    q = np.array([1e-12, 1e-4, 0.2, 0.5, 0.999])
+    np.testing.assert_allclose(p.sf(p.isf(q)), np.tile(q, (3, 1)), rtol=1e-5)
+    np.testing.assert_allclose(p.isf(q[1:]), p.ppf(1 - q[1:]), rtol=1e-8)
+    np.testing.assert_array_equal(p.isf([0.0, 1.0]), p.ppf([1.0, 0.0]))
+
+
+def test_intervals_of_several_levels(p):
+    low, high = p.interval([0.5, 0.9])
+    assert low.shape == high.shape == (3, 2)
+    for i, level in enumerate([0.5, 0.9]):
+        np.testing.assert_array_equal([low[:, i], high[:, i]], p.interval(level))
+    assert (np.diff(low) < 0).all()
+    assert p.interval(np.float64(0.5))[0].shape == (3,)
+    for bad in ([0.5, 1.1], [[0.5]], np.nan):
+        with pytest.raises(ValueError, match="confidence"):
+            p.interval(bad)
+
+
+def test_var_and_support(p):
+    np.testing.assert_allclose(p.var(), p.std() ** 2)
+    low, high = p.support()
+    assert low.shape == high.shape == (3,)
+    assert (low == -np.inf).all()
+    assert (high == np.inf).all()
+    low, high = Conditional(Standard(zero_inflated(), rows=2)).support()
+    np.testing.assert_array_equal([low, high], [[0, 0], [5, 5]])
+
+
+def test_pit_is_the_place_of_each_truth_in_its_own_row(p):
+    truth = np.array([-0.5, np.nan, 1.0])
+    np.testing.assert_allclose(p.pit(truth)[[0, 2]], np.diag(p.cdf(truth[None, :]))[[0, 2]])
+    assert np.isnan(p.pit(truth)[1])
+    np.testing.assert_allclose(p.pit(truth * 1000 * u.mK), p.pit(truth))
+    for bad in (0.5, [0.5, 0.1], truth[:, None]):
+        with pytest.raises(ValueError, match=r"one value per row is needed, \(3,\)"):
+            p.pit(bad)
+    with pytest.raises(TypeError, match="seed"):
+        p.pit(truth, seed=np.random.default_rng(0))
+
+
+def test_pit_of_a_column_with_atoms_is_uniform():
+    """Without the random place within an atom's jump, three tenths of the truths would have one PIT."""
+    x = zero_inflated().astype(np.float32)
+    x = x[:2000]
+    p = Conditional(Standard(zero_inflated(), rows=len(x)))
+    u_0 = p.pit(x)
+    assert ks_uniform(u_0) < ks_threshold(len(x))
+    np.testing.assert_array_equal(p.pit(x, seed=0), u_0)
+    assert (p.pit(x, seed=1) != u_0).sum() == np.isin(x, [0, 2, 5]).sum()
+    jump = p.pmf(0.0)[0, 0]
+    assert ks_uniform(u_0[x == 0] / jump) < ks_threshold((x == 0).sum())
+
+
+def test_a_row_of_text_says_what_is_asked():
+    emulator = exact_emulator()
+    assert repr(emulator.conditional("a", {"b": [0.0, np.nan], "c": 0.2})) == "Conditional(a [K] given b, c; 2 rows)"
+    assert repr(emulator.conditional("d")) == "Conditional(d given nothing; 1 row)"
+    noisy = emulator.conditional("a", {"b": 0.0, "c": [0.2, 0.3]}, errors={"c": 0.1})
+    assert repr(noisy) == "Conditional(a [K] given b, c with errors; 2 rows)"
+    assert repr(emulator.denoise("a", 0.3, 0.1, {"b": 0.0})) == "Conditional(a [K] given b, a with errors; 1 row)"
 
 
 def test_quantities_are_converted_and_wrong_ones_refused():
@@ -95,16 +169,9 @@ def test_quantities_are_converted_and_wrong_ones_refused():
     assert p.unit == "km"
     np.testing.assert_allclose(p.cdf(1500 * u.m), p.cdf(1.5))
     np.testing.assert_allclose(p.logpdf([500, 1500] * u.m), p.logpdf([0.5, 1.5]))
-    for function in (p.cdf, p.pdf, p.logpdf, p.pmf):
+    for function in (p.cdf, p.logcdf, p.sf, p.pdf, p.logpdf, p.pmf, p.pit):
         with pytest.raises(u.UnitConversionError, match="'x' is in 'km'"):
             function(3 * u.s)
-
-
-def zero_inflated() -> np.ndarray:
-    rng = np.random.default_rng(1)
-    x = np.where(rng.random(N) < 0.3, 0.0, rng.gamma(3.0, 1.0, N)).clip(max=5.0)
-    x[rng.random(N) < 0.1] = 2.0
-    return x
 
 
 def test_atoms():
@@ -130,20 +197,6 @@ def test_atoms():
     assert total == pytest.approx(1, abs=1e-3)
 
 
-def test_samples_of_a_column_with_atoms_are_its_rows():
-    x = zero_inflated().astype(np.float32)
-    p = Conditional(Standard(x))
-    drawn = p.rvs(N, seed=0)[0]
-    for atom in (0.0, 2.0, 5.0):
-        share = (x == atom).mean()
-        assert abs((drawn == atom).mean() - share) < 4 * np.sqrt(share * (1 - share) / N)
-    assert drawn.min() == 0
-    assert drawn.max() == 5
-    assert stats.ks_2samp(drawn, x).statistic < 2 * ks_threshold(N)
-    assert abs(p.mean()[0] - x.mean()) < 0.01
-    assert abs(p.std()[0] / x.std() - 1) < 0.01
-
-
 def test_log_probability_of_a_question_counts_atoms_with_their_mass():
     emulator = exact_emulator()
     rng = np.random.default_rng(0)
@@ -155,41 +208,6 @@ def test_log_probability_of_a_question_counts_atoms_with_their_mass():
     log = p._source.log_probability(slice(0, 3), x).numpy()
     np.testing.assert_allclose(log[:, 0], np.log(p.pmf(-1.0)[:, 0]), atol=0.05)
     np.testing.assert_allclose(log[:, 1:], p.logpdf(x[0, 1:].numpy()), atol=0.1)
-
-
-@pytest.mark.parametrize("method", ["flow", "sde"])
-def test_samples_follow_the_density(p, method):
-    drawn = p.rvs(N, seed=4, method=method)
-    assert drawn.dtype == np.float32
-    for row in range(3):  # the last term: 100 steps are not infinitely many
-        assert ks_uniform(exact(row).cdf(drawn[row].astype(float))) < ks_threshold(N, tests=6) + 0.008
-
-
-def test_ancestral_sampling_belongs_to_the_published_recipe():
-    given = {"b": 0.3}
-    drawn = [exact_emulator("published").conditional("a", given).rvs(50, 1, method) for method in ("ancestral", "sde")]
-    assert np.array_equal(*drawn)
-    with pytest.raises(ValueError, match="published"):
-        exact_emulator().conditional("a", given).rvs(50, 1, "ancestral")
-    noisy = exact_emulator().conditional("a", given, errors={"b": 0.2})
-    with pytest.raises(ValueError, match="without errors"):
-        noisy.rvs(50, 1, "sde")
-
-
-def test_the_same_seed_gives_the_same_samples_whatever_is_solved_at_a_time(p, monkeypatch):
-    """Noise comes from a place's block; how many rows are encoded or solved together is another matter."""
-    drawn = {method: p.rvs(40, seed=3, method=method) for method in ("flow", "sde")}
-    assert np.array_equal(drawn["flow"], p.rvs(40, seed=3))
-    assert not np.array_equal(drawn["flow"], p.rvs(40, seed=4))
-    fresh = Conditional(p._source)
-    monkeypatch.setitem(question.TOKENS, "cpu", 4)
-    np.testing.assert_allclose(fresh.rvs(40, 3, "sde"), drawn["sde"], rtol=1e-4, atol=1e-5)
-    monkeypatch.setitem(question.ROWS, "cpu", 2)
-    monkeypatch.setitem(question.BLOCK, "cpu", 64)
-    monkeypatch.setattr(distribution, "KEPT_ROWS", 1)
-    np.testing.assert_allclose(fresh.rvs(40, seed=3), drawn["flow"], rtol=1e-4, atol=1e-4)
-    q = [0.01, 0.3, 0.5, 0.99]
-    np.testing.assert_allclose(fresh.ppf(q), p.ppf(q), rtol=1e-4, atol=1e-4)
 
 
 def test_rows_together_are_rows_alone(p):
@@ -205,12 +223,3 @@ def test_summary_is_median_std_and_quantiles_solved_coarsely(p):
     for column, answer in enumerate((p.median(), std, *p.interval(0.68))):
         assert np.abs(summary[:, column] - answer).max() < 0.03 * std.max()
     assert COARSE.points < 30
-
-
-def test_many_rows_and_samples_come_in_blocks(monkeypatch):
-    """As many numbers, whether a block holds many rows or a part of one."""
-    source = Standard(zero_inflated(), rows=7)
-    monkeypatch.setattr(distribution, "INTERPOLATED", 100)
-    drawn = Conditional(source).rvs(30, seed=1), Conditional(source).rvs(250, seed=1)
-    assert [x.shape for x in drawn] == [(7, 30), (7, 250)]
-    assert all(len(np.unique(x[x > 0])) > 0.9 * (~np.isin(x, [0, 2, 5])).sum() for x in drawn)  # no block twice

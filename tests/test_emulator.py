@@ -1,13 +1,17 @@
 """Questions: shapes, units, seeds, chunks, errors. Whether the answers are right is in test_accuracy."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from model import Emulator, Table, train
+from model.datasets.mixture import GaussianMixture
 from model.device import describe_system, pick_device
-from model.inference import Question, joint, question
+from model.inference import OutsideTrainingRange, Question, joint, question
+from tests.exact import exact_emulator
 
 N = 20_000
 
@@ -85,7 +89,7 @@ def test_a_question_is_standardised_with_the_training_rows_numbers(emulator):
     """Trap 6: alone or among others, near or far, a row means the same."""
 
     def conditions(given):
-        values = emulator._standardize(emulator._read(given))
+        values = question.standardize(emulator.model, emulator._read(given))
         return Question(emulator.model, emulator.device, "a", values).encode(slice(0, len(values)))
 
     torch.testing.assert_close(conditions({"b": [1.0, 500.0, -3.0]})[:1], conditions({"b": [1.0]}))
@@ -156,8 +160,10 @@ def test_summary(emulator):
     ]
     assert list(summary["outside_training_range"]) == ["", "b"]
     assert (summary["a_q16"] <= summary["a_median"]).all()
+    with pytest.warns(OutsideTrainingRange):
+        median = emulator.conditional("a", frame).median()[0]
     assert summary["a_median"].iloc[0] == pytest.approx(
-        emulator.conditional("a", frame).median()[0],
+        median,
         abs=0.05 * summary["a_sigma"].iloc[0],  # coarser than the median
     )
     assert len(emulator.summary({}, request="a")) == 1
@@ -228,6 +234,56 @@ def test_training_rows_are_inside_the_training_range(table, tiny):
     emulator = train(table, tiny, device="cpu", progress=False, test_fraction=0.0, val_fraction=0.0)
     frame = table.to_frame().astype(np.float64)
     assert (emulator.summary(frame, request="a")["outside_training_range"] == "").all()
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda e, given: e.conditional("a", given),
+        lambda e, given: e.conditional("a", given, errors={"b": 0.1}),
+        lambda e, given: e.joint(["a", "c"], given),
+        lambda e, given: e.denoise("a", 0.0, 0.1, given),
+        lambda e, given: e.logpdf(given),
+    ],
+)
+def test_values_beyond_the_training_rows_are_warned_of_once(emulator, ask):
+    """A star of 90,000 K was answered for as one of 20,000 K, without a word."""
+    low, high = (x[1].item() for x in (emulator.model.standardizer.minimum, emulator.model.standardizer.maximum))
+    with pytest.warns(OutsideTrainingRange) as caught:
+        ask(emulator, {"b": [0.0, 90.0, -70.0], "d": [0.0, 0.1, np.nan]})
+    assert len(caught) == 1
+    assert f"b in 2 of 3 rows (trained on {low:.8g} to {high:.8g} mag)" in str(caught[0].message)
+    assert caught[0].filename == __file__
+    assert "d in" not in str(caught[0].message)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ask(emulator, {"b": [low, high, np.nan], "d": 0.0})
+        emulator.summary({"b": [0.0, 90.0]}, "a")  # has a column for it
+
+
+def test_of_a_measurement_only_the_true_value_has_to_lie_inside(emulator):
+    high = emulator.model.standardizer.maximum[1].item()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        emulator.conditional("a", {"b": high + 0.2}, errors={"b": 0.1})
+        emulator.denoise("b", high + 0.2, 0.1)
+    with pytest.warns(OutsideTrainingRange, match="b in 1 of 1 rows"):
+        emulator.conditional("a", {"b": high + 0.4}, errors={"b": 0.1})
+    with pytest.warns(OutsideTrainingRange, match="b in 1 of 2 rows"):
+        emulator.denoise("b", [0.0, high + 0.4], 0.1)
+
+
+def test_many_columns_beyond_the_training_rows_are_one_warning():
+    emulator = exact_emulator(truth=GaussianMixture([1.0], np.zeros((1, 8)), [np.eye(8)]), units=("",) * 8)
+    with pytest.warns(OutsideTrainingRange, match=r"b in 1 of 1 rows .*; f in 1 .*; and 2 more columns$"):
+        emulator.conditional("a", dict.fromkeys("bcdefgh", 50.0))
+
+
+def test_rows_without_columns_are_answered_for(emulator):
+    """A table of five rows of which no column is known is five rows, not one."""
+    assert len(emulator.conditional("a", pd.DataFrame(index=range(5)))) == 5
+    assert emulator.joint(["a", "b"], pd.DataFrame(index=range(5))).rvs(2, seed=0).shape == (5, 2, 2)
+    assert list(emulator.summary(pd.DataFrame(index=list("xyz")), "a").index) == ["x", "y", "z"]
 
 
 def test_rows_with_a_flag_have_a_density():

@@ -3,9 +3,12 @@
 import itertools
 
 import numpy as np
+import pandas as pd
 import pytest
+from astropy import units as u
+from astropy.table import QTable
 
-from model.inference import joint, question
+from model.inference import joint, question, samples
 from model.inference.calibration import ks_threshold, ks_two_sample
 from tests.exact import MIXTURE, exact_emulator
 
@@ -76,6 +79,28 @@ def test_points_for_every_row_and_for_each():
             several.logpdf(np.zeros(shape))
 
 
+def test_points_with_names_may_come_in_any_order_and_unit():
+    """A DataFrame whose columns stand in another order was taken for an array."""
+    several = exact_emulator().joint(["a", "c"], {"b": [0.0, 1.0, 2.0]})
+    values = MIXTURE.rvs(4, seed=3)[:, [0, 2]]
+    log, (a, c) = several.logpdf(values), values.T
+    np.testing.assert_array_equal(several.logpdf(pd.DataFrame({"c": c, "a": a})), log)
+    np.testing.assert_array_equal(several.logpdf({"c": c[None], "a": a[None]}), log)
+    np.testing.assert_allclose(several.logpdf(QTable({"c": u.Dex(c), "a": 1000 * a * u.mK})), log, rtol=1e-6)
+    own = several.logpdf({"c": c[:3, None], "a": a[:3, None]})  # of each row its own
+    np.testing.assert_allclose(own[:, 0], np.diag(log[:, :3]), rtol=1e-5)
+    with pytest.raises(KeyError, match="'b'"):
+        several.logpdf({"a": a, "b": c})
+    with pytest.raises(u.UnitConversionError, match="'a' is in 'K'"):
+        several.logpdf({"a": a * u.s, "c": c})
+
+
+def test_a_row_of_text_says_what_is_asked():
+    several = exact_emulator().joint(["a", "d"], {"b": [0.0, 1.0, 2.0]})
+    assert repr(several) == "Joint(a [K], d given b; 3 rows)"
+    assert repr(exact_emulator().joint(["c"])) == "Joint(c [dex] given nothing; 1 row)"
+
+
 def test_seeds_and_blocks(monkeypatch):
     several = exact_emulator().joint(["a", "c"], {"b": [0.0, 1.0, 2.0]})
     points = MIXTURE.rvs(4, seed=3)[:, [0, 2]]
@@ -97,7 +122,7 @@ def test_every_block_has_noise_of_its_own(monkeypatch):
 
     def record(*parts):
         seeds.append(parts)
-        return question.block_seed(*parts)
+        return samples.block_seed(*parts)
 
     monkeypatch.setattr(joint, "block_seed", record)
     monkeypatch.setattr(joint, "CHUNK", 7)

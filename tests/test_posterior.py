@@ -3,10 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from astropy import units as u
 
 from benchmarks.densities import ks_exact, with_measurements
 from model.datasets.mixture import GaussianMixture
+from model.inference import OutsideTrainingRange, posterior
 from tests.exact import MIXTURE, exact_emulator
 
 
@@ -56,7 +58,9 @@ def test_a_useless_measurement_leaves_the_prior_and_a_perfect_one_itself(emulato
     none = emulator.denoise("a", np.nan, 0.1, {"c": 0.0})
     np.testing.assert_allclose(none.ppf(q), prior.ppf(q), atol=0.01)
     # A measurement that the prior rules out: as near to it as the prior goes.
-    assert prior.ppf(0.999)[0, 0] < emulator.denoise("a", 50.0, 0.1, {"c": 0.0}).median()[0] < 10
+    with pytest.warns(OutsideTrainingRange):
+        far = emulator.denoise("a", 50.0, 0.1, {"c": 0.0})
+    assert prior.ppf(0.999)[0, 0] < far.median()[0] < 10
 
 
 def test_denoised_rows_are_broadcast_and_checked(emulator):
@@ -122,6 +126,60 @@ def test_noisy_columns_inform_each_other():
         assert ks_exact(p, exact) < 0.03
 
 
+def photometry(scatter: float = 0.1) -> GaussianMixture:
+    """A temperature of three populations of stars, and four colours that hardly depend on anything else."""
+    rng = np.random.default_rng(0)
+    colours = np.concatenate([[[1.0, 0.0]], rng.normal(size=(4, 2)) * [1.0, 0.3]])  # of temperature and gravity
+    means = np.array([[0.0, 0.0], [1.5, -1.0], [-1.0, 1.5]]) @ colours.T
+    spread = np.diag([0.05**2] + 4 * [scatter**2])
+    covariances = [colours @ np.diag(s) @ colours.T + spread for s in ([1.0, 0.3], [0.4, 0.2], [0.5, 0.4])]
+    return GaussianMixture([0.5, 0.3, 0.2], means, covariances)
+
+
+def test_many_columns_that_go_together_are_integrated_over_whatever_their_order():
+    """Taken as they come, the least precise first, a few particles carried the answer: KS 0.02 in the mean, 0.05 worst.
+
+    In half of the rows the columns' errors are the other way round.
+    """
+    truth, names, n, errors = photometry(), "bcde", 6, (0.2, 0.1, 0.05, 0.02)
+    emulator = exact_emulator(truth=truth, units=("",) * 5)
+    seen = [with_measurements(truth, dict(zip(range(1, 5), e))) for e in (errors, errors[::-1])]
+    rows = [seen[i % 2].rvs(n, seed=3)[i, 5:] for i in range(n)]
+    sigma = {name: [(errors, errors[::-1])[i % 2][k] for i in range(n)] for k, name in enumerate(names)}
+    p = emulator.conditional("a", dict(zip(names, np.transpose(rows))), errors=sigma)
+    exact = [seen[i % 2].conditional([0], dict(zip(range(5, 9), row))) for i, row in enumerate(rows)]
+    x = [each.mean()[0] + each.std()[0] * np.linspace(-6, 6, 2001) for each in exact]
+    ks = [np.abs(cdf - each.cdf(at)).max() for cdf, each, at in zip(p.cdf(np.array(x)), exact, x)]
+    assert np.mean(ks) < 0.005
+    assert max(ks) < 0.015
+    alone = emulator.conditional(
+        "a", {name: rows[1][k] for k, name in enumerate(names)}, {name: sigma[name][1] for name in names}
+    )
+    np.testing.assert_allclose(alone.ppf([0.1, 0.5, 0.9])[0], p.ppf([0.1, 0.5, 0.9])[1], rtol=1e-3, atol=1e-3)
+
+
+def test_measurements_that_contradict_each_other_are_warned_of():
+    """Two colours that are one, 30 of their errors apart: few of the values that one allows are near the other."""
+    truth = photometry(scatter=0.02)
+    emulator = exact_emulator(truth=truth, units=("",) * 5)
+    row = truth.rvs(1, seed=1)[0, 1:]
+    errors = dict.fromkeys("bcde", 0.02)
+    good = emulator.conditional("a", dict(zip("bcde", row)), errors=errors)
+    assert np.isfinite(good.median()).all()
+    bad = emulator.conditional("a", dict(zip("bcde", row + np.array([0.6, -0.6, 0.6, 0.6]))), errors=errors)
+    with pytest.warns(UserWarning, match="hardly go together in 1 of the rows 0 to 0: .* below 32 of 128"):
+        bad.median()
+
+
+def test_particles_are_drawn_anew_by_their_weights_in_the_rows_that_need_it():
+    weight = torch.tensor([[0.5, 0.25, 0.25, 0.0], [0.25, 0.25, 0.25, 0.25]], dtype=torch.float64).repeat(1, 2) / 2
+    weight[0, 4:] = 0  # four of eight particles, of which one holds half
+    weight[0] /= weight[0].sum()
+    chosen, log_weight = posterior._resample(weight.log())
+    assert chosen.tolist() == [0, 0, 0, 0, 1, 1, 2, 2, *range(8, 16)]
+    np.testing.assert_allclose(log_weight.softmax(1), 1 / 8)
+
+
 def test_tiny_errors_are_none(emulator):
     given, q = {"b": [0.3, -1.0], "c": 0.2}, [0.02, 0.3, 0.5, 0.8, 0.98]
     exact = emulator.conditional("a", given)
@@ -133,11 +191,12 @@ def test_tiny_errors_are_none(emulator):
 
 def test_rows_without_an_error_are_exact_among_rows_that_have_one(emulator):
     """Also far out, where a measurement, however good, would be held against what the others say."""
-    given, q = {"b": [0.3, 0.3, 8.0, np.nan, 0.3], "c": 0.2}, np.array([0.02, 0.3, 0.5, 0.8, 0.98])
+    given, q = {"b": [0.3, 0.3, 6.5, np.nan, 0.3], "c": 0.2}, np.array([0.02, 0.3, 0.5, 0.8, 0.98])
     p = emulator.conditional("a", given, errors={"b": [0.5, 0.0, np.nan, 0.2, 0.5], "c": [np.nan] * 4 + [0.3]})
     exact = emulator.conditional("a", given)
-    for row in (1, 2, 3):
-        assert np.abs(exact.cdf(p.ppf(q))[row] - q).max() < 0.015
+    for row in (1, 2):
+        np.testing.assert_allclose(p.ppf(q)[row], exact.ppf(q)[row], rtol=1e-5, atol=1e-5)
+    assert np.abs(exact.cdf(p.ppf(q))[3] - q).max() < 0.015
     for row, errors in ((0, {1: 0.5}), (4, {1: 0.5, 2: 0.3})):
         truth = truth_given(0, {1: 0.3, 2: 0.2}, errors)
         assert np.abs(truth.cdf(p.ppf(q)[row]) - q).max() < 0.015

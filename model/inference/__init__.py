@@ -7,6 +7,6 @@ from . import calibration, flow
 from .distribution import Conditional
 from .emulator import Emulator
 from .joint import Joint
-from .question import Question
+from .question import OutsideTrainingRange, Question
 
-__all__ = ["Conditional", "Emulator", "Joint", "Question", "calibration", "flow"]
+__all__ = ["Conditional", "Emulator", "Joint", "OutsideTrainingRange", "Question", "calibration", "flow"]

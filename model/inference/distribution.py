@@ -5,48 +5,34 @@ N rows, S samples, Q quantiles, K values per row.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
-
 import numpy as np
 import torch
 from torch import Tensor
-from torch.special import ndtr, ndtri
-from tqdm import tqdm
+from torch.special import log_ndtr, ndtri
 
-from ..run_folder import Model
 from ..scaling import MonotoneSpline
 from .columns import read_values
-from .flow import COARSE, FULL, HALF_LOG_2PI, REACH, Resolution
-from .question import BLOCK, METHODS, ROWS, block_seed, blocks, fresh
-
-KEPT_ROWS = 1024  # as many rows' quantile functions are kept between calls
-INTERPOLATED = 65_536  # samples that are looked up at a time, on any device
-
-
-class Densities(Protocol):
-    """Where quantile functions come from: a `Question`, or something made of questions."""
-
-    model: Model
-    device: torch.device
-    column: str
-    index: int
-
-    def __len__(self) -> int: ...
-
-    def curves(self, rows: slice, resolution: Resolution) -> MonotoneSpline: ...
+from .flow import COARSE
+from .quantiles import Densities, QuantileFunctions
+from .question import described, ndtr
+from .samples import draw, fresh
 
 
 class Conditional:
     """The density of one column given, in each of N rows, the values of others.
 
-    Everything but `rvs` is deterministic: it comes from one smooth quantile function per row (`model.flow`), so that
-    ``cdf(ppf(q))`` is q and the pdf is the derivative of the cdf. Values may be plain numbers, in the column's unit, or
-    Quantities; results are plain arrays in that unit. A single value or K values hold for every row, (N, K) has each
-    row's own; results are (N, K).
+    Everything but `rvs` and the random places of `pit` within atoms is deterministic: it comes from one smooth quantile
+    function per row (`flow`), so that ``cdf(ppf(q))`` is q and the pdf is the derivative of the cdf. Results are plain
+    arrays in the column's unit. Probabilities q may be of any shape below; values may be plain numbers, in that unit,
+    or Quantities:
 
-    A value that at least 1% of the training rows hold is an **atom** (improved recipe): `pmf` is its probability, the
-    cdf jumps there, ppf returns it for all q within the jump, and pdf is the density of the rest.
+    * one value, K values (K,), or the same as (1, K), hold for every row;
+    * (N, K) has each row's own K: ``p.cdf(truth[:, None])`` asks of each row for its own truth;
+    * N values (N,) for N > 1 rows are refused, as they may mean either.
+
+    Results are (N, K) in all cases. A value that at least 1% of the training rows hold is an **atom** (improved
+    recipe): `pmf` is its probability, the cdf jumps there, ppf returns it for all q within the jump, and pdf is the
+    density of the rest.
 
     Args:
         source: The rows' quantile functions.
@@ -59,33 +45,41 @@ class Conditional:
     def __init__(self, source: Densities):
         self.column = source.column
         self.unit = source.model.units[source.index]
-        self._source, self._standardizer = source, source.model.standardizer
-        self._kept: MonotoneSpline | None = None
+        self._source, self._rows = source, QuantileFunctions(source)
 
     def __len__(self) -> int:
         return len(self._source)
 
+    def __repr__(self) -> str:
+        return f"Conditional({described([self.column], [self.unit], self._source.given, len(self))})"
+
     def ppf(self, q) -> np.ndarray:
         """Quantiles at probabilities q in [0, 1], in the column's unit, (N, K); the generalised inverse of the cdf."""
-        q = np.asarray(q, dtype=float)
-        if not ((q >= 0) & (q <= 1)).all():
-            raise ValueError(f"q must lie in [0, 1], not {q}")
-        return self._map(lambda curve, xi: self._restore(curve(xi)), ndtri(self._points(q)))
+        return self._rows.map(lambda curve, xi: self._rows.restore(curve(xi)), ndtri(self._probabilities(q)))
+
+    def isf(self, q) -> np.ndarray:
+        """Values that are exceeded with probability q in [0, 1], in the column's unit, (N, K): the inverse of `sf`."""
+        return self._rows.map(lambda curve, xi: self._rows.restore(curve(xi)), -ndtri(self._probabilities(q)))
 
     def cdf(self, x) -> np.ndarray:
         """The probability of a value of at most x, (N, K)."""
-        return self._map(lambda curve, x: ndtr(curve.inverse(self._edges(x)[1])), self._values(x))
+        return self._rows.map(lambda curve, x: ndtr(curve.inverse(self._rows.edges(x)[1])), self._values(x))
+
+    def logcdf(self, x) -> np.ndarray:
+        """Logarithm of the cdf, (N, K), exact also where the cdf is too small to be written."""
+        return self._rows.map(lambda curve, x: log_ndtr(curve.inverse(self._rows.edges(x)[1])), self._values(x))
+
+    def sf(self, x) -> np.ndarray:
+        """The probability of a value above x, (N, K): 1 - cdf, with all its digits where that is small."""
+        return self._rows.map(lambda curve, x: ndtr(-curve.inverse(self._rows.edges(x)[1])), self._values(x))
 
     def logpdf(self, x) -> np.ndarray:
         """Logarithm of the pdf, per column's unit, (N, K): the spline's. `Joint.logpdf` solves for each point."""
 
         def evaluate(curve: MonotoneSpline, x: Tensor) -> Tensor:
-            xi = curve.inverse(self._edges(x)[1])
-            _, slope = curve.value_and_slope(xi)
-            normal = -0.5 * xi.square() - HALF_LOG_2PI
-            return normal - slope.log() + self._standardizer.log_slope(x, self._source.index)
+            return self._rows.log_density(curve, curve.inverse(self._rows.edges(x)[1]), x)
 
-        return self._map(evaluate, self._values(x))
+        return self._rows.map(evaluate, self._values(x))
 
     def pdf(self, x) -> np.ndarray:
         """The density, per column's unit, (N, K); of atoms, see `pmf`."""
@@ -95,39 +89,93 @@ class Conditional:
         """The probability of exactly x, (N, K): of an atom; 0 for any other value."""
 
         def evaluate(curve: MonotoneSpline, x: Tensor) -> Tensor:
-            low, high = (ndtr(curve.inverse(edge)) for edge in self._edges(x))
+            low, high = (ndtr(curve.inverse(edge)) for edge in self._rows.edges(x))
             return high - low
 
-        return self._map(evaluate, self._values(x))
+        return self._rows.map(evaluate, self._values(x))
+
+    def pit(self, truth, seed: int | None = 0) -> np.ndarray:
+        r"""The probability integral transform: where each row's truth lies within the row's own density.
+
+        .. math:: u = F(x) - U\,P(x), \quad U \sim \mathcal{U}(0, 1)
+
+        Uniform on (0, 1) if the densities are right, also where the truth is an atom, of mass P.
+
+        Reference: Czado, Gneiting & Held 2009, Biometrics 65, 1254 (randomised PIT).
+
+        Args:
+            truth: One value per row, (N,), in the column's unit or a Quantity.
+            seed: Of U; None takes a fresh one.
+
+        Returns:
+            Values in [0, 1], (N,); NaN where the truth is NaN.
+
+        Raises:
+            ValueError: If the shape is another.
+        """
+        truth = np.atleast_1d(read_values(self.column, truth, self.unit))
+        if truth.shape != (len(self),):
+            raise ValueError(f"the truth has shape {truth.shape}: one value per row is needed, ({len(self)},)")
+
+        def ends(curve: MonotoneSpline, x: Tensor) -> Tensor:
+            return torch.cat([ndtr(curve.inverse(edge)) for edge in self._rows.edges(x)], dim=1)
+
+        low, high = self._rows.map(ends, self._points(truth[:, None])).T
+        u = np.random.default_rng(fresh(seed)[0]).random(len(self))
+        return np.clip(high - u * (high - low), 0, 1)
 
     def median(self) -> np.ndarray:
         """The median, (N,)."""
         return self.ppf(0.5)[:, 0]
 
-    def interval(self, confidence: float) -> tuple[np.ndarray, np.ndarray]:
-        """Ends of the central interval that holds this probability, two arrays (N,)."""
-        if not 0 <= confidence <= 1:
-            raise ValueError(f"confidence must lie in [0, 1], not {confidence}")
-        low, high = self.ppf([0.5 - confidence / 2, 0.5 + confidence / 2]).T
+    def interval(self, confidence) -> tuple[np.ndarray, np.ndarray]:
+        """Ends of the central interval that holds this probability, two arrays (N,); of L intervals, two of (N, L)."""
+        levels = np.asarray(confidence, dtype=float)
+        if not ((levels >= 0) & (levels <= 1)).all() or levels.ndim > 1:
+            raise ValueError(f"confidence must be one number or several, (L,), that lie in [0, 1], not {confidence}")
+        ends = self.ppf(np.concatenate([np.atleast_1d(0.5 + side * levels / 2) for side in (-1, 1)]))
+        low, high = np.split(ends, 2, axis=1)
+        return (low, high) if levels.ndim else (low[:, 0], high[:, 0])
+
+    def support(self) -> tuple[np.ndarray, np.ndarray]:
+        """The lowest and the highest value that can be drawn, two arrays (N,): the column's, alike in all rows."""
+        low, high = self.ppf([0.0, 1.0]).T
         return low, high
 
     def mean(self) -> np.ndarray:
         """The mean, (N,)."""
-        return self._map(lambda curve, _: torch.stack(self._moments(curve)[:1], 1), None)[:, 0]
+        return self._rows.map(lambda curve, _: self._rows.mean_and_std(curve)[0])
 
     def std(self) -> np.ndarray:
         """The standard deviation, (N,), of all but the outermost 0.003% on either side, where curves go on straight."""
-        return self._map(lambda curve, _: torch.stack(self._moments(curve)[1:], 1), None)[:, 0]
+        return self._rows.map(lambda curve, _: self._rows.mean_and_std(curve)[1])
+
+    def var(self) -> np.ndarray:
+        """The variance, (N,), in the square of the column's unit: of what `std` says."""
+        return self.std() ** 2
+
+    def entropy(self) -> np.ndarray:
+        """The entropy in nats, (N,): the differential entropy, per column's unit, of a column without atoms.
+
+        With atoms it is the mean of minus the log of what a value counts, its pdf or, of an atom, its pmf: minus the
+        integral of pdf ln pdf, minus the sum of pmf ln pmf.
+        """
+        return self._rows.map(lambda curve, _: self._rows.entropy(curve))
+
+    def mode(self) -> np.ndarray:
+        """Where the pdf is greatest, (N,); where atoms hold more than half of the probability, the likeliest atom."""
+        return self._rows.map(lambda curve, _: self._rows.mode(curve))
 
     def summary(self) -> np.ndarray:
         """Median, standard deviation, 16% and 84% quantile, (N, 4), from fewer nodes than the other answers."""
         xi = ndtri(torch.tensor([0.5, 0.16, 0.84], dtype=torch.float64))
 
         def evaluate(curve: MonotoneSpline, _) -> Tensor:
-            quantiles = self._restore(curve(xi.to(curve.x.device).expand(len(curve.x), -1)))
-            return torch.cat([quantiles[:, :1], self._moments(curve)[1].unsqueeze(1), quantiles[:, 1:]], dim=1)
+            quantiles = self._rows.restore(curve(xi.to(curve.x.device).expand(len(curve.x), -1)))
+            std = self._rows.mean_and_std(curve)[1]
+            return torch.cat([quantiles[:, :1], std.unsqueeze(1), quantiles[:, 1:]], dim=1)
 
-        return self._map(evaluate, None, COARSE)
+        return self._rows.map(evaluate, None, COARSE)
 
     def rvs(self, size: int = 1, seed: int | None = None, method: str = "flow") -> np.ndarray:
         """Draw samples.
@@ -140,72 +188,32 @@ class Conditional:
                 ``ancestral`` sampling, by all T steps.
 
         Returns:
-            Samples in the column's unit, (N, S), float32.
+            Samples in the column's unit, (N, S), float64.
+
+        Raises:
+            TypeError: If the size is a shape, or the seed a generator.
+            ValueError: If the size is below one, the seed negative, or the method not one of these.
         """
-        if size < 1:
-            raise ValueError(f"at least one sample is needed, not {size}")
-        if method not in METHODS:
-            raise ValueError(f"method must be one of {', '.join(METHODS)}, not {method!r}")
-        if method != "flow" and not hasattr(self._source, "sample"):
-            raise ValueError(f"{method} sampling is for given values without errors: use method='flow'")
-        out, seed = np.empty((len(self), size), dtype=np.float32), fresh(seed)
-        device = self._source.device
-        block, curve = (INTERPOLATED if method == "flow" else BLOCK[device.type]), None
-        for rows, columns in blocks(len(self), size, block):
-            generator = torch.Generator(device).manual_seed(block_seed(*seed, rows.start, columns.start))
-            n, s = rows.stop - rows.start, columns.stop - columns.start
-            if method == "flow":
-                curve = self._curves(rows) if columns.start == 0 else curve
-                xi = torch.randn(n, s, generator=generator, device=device).to(curve.x.device)
-                z = curve(xi.double())
-            else:
-                z = self._source.sample(rows, s, method, generator)
-            out[rows, columns] = self._restore(z).cpu().numpy()
-        return out
+        return draw(self._source, self._rows.of, size, seed, method)
 
-    def _map(self, function: Callable, points: Tensor | None, resolution: Resolution = FULL) -> np.ndarray:
-        """A function of quantile functions and points (N or 1, K), over all rows."""
-        results, step = [], ROWS[self._source.device.type]
-        for start in tqdm(range(0, len(self), step), unit_scale=step, unit="row", delay=5, leave=False):
-            rows = slice(start, min(start + step, len(self)))
-            curve, part = self._curves(rows, resolution), points
-            if points is not None:
-                part = (points if len(points) == 1 else points[rows]).to(curve.x.device)
-                part = part.expand(len(curve.x), -1).contiguous()
-            results.append(function(curve, part).cpu().numpy())
-        return np.concatenate(results)
-
-    def _curves(self, rows: slice, resolution: Resolution = FULL) -> MonotoneSpline:
-        if resolution is not FULL or len(self) > KEPT_ROWS:
-            return self._solve(rows, resolution)
-        if self._kept is None:
-            self._kept = self._solve(slice(0, len(self)), FULL)
-        return self._kept.rows(rows)
-
-    def _solve(self, rows: slice, resolution: Resolution) -> MonotoneSpline:
-        step = ROWS[self._source.device.type]
-        parts = (slice(start, min(start + step, rows.stop)) for start in range(rows.start, rows.stop, step))
-        return MonotoneSpline(*map(torch.cat, zip(*(self._source.curves(part, resolution) for part in parts))))
-
-    def _moments(self, curve: MonotoneSpline) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation, (N,) each, integrated over the normal quantiles that were solved for."""
-        xi = torch.linspace(-REACH, REACH, 401, dtype=torch.float64, device=curve.x.device)
-        weight = torch.exp(-0.5 * xi.square())
-        x = self._restore(curve(xi.expand(len(curve.x), -1)))
-        mean = x @ weight / weight.sum()
-        return mean, ((x - mean.unsqueeze(1)).square() @ weight / weight.sum()).sqrt()
+    def _probabilities(self, q) -> Tensor:
+        q = np.asarray(q, dtype=float)
+        if not ((q >= 0) & (q <= 1)).all():
+            raise ValueError(f"q must lie in [0, 1], not {q}")
+        return self._points(q)
 
     def _values(self, x) -> Tensor:
-        return self._points(read_values(self.column, x, self.unit))
+        values = read_values(self.column, x, self.unit)
+        if values.shape == (len(self),) and len(self) > 1:
+            # Taken for all rows it would be an answer of N x N numbers, nearly always asked for by mistake.
+            raise ValueError(
+                f"{len(self)} values for {len(self)} rows: truth[:, None], ({len(self)}, 1), asks each row for its own "
+                f"value, x[None, :], (1, {len(self)}), every row for all of them"
+            )
+        return self._points(values)
 
     def _points(self, x: np.ndarray) -> Tensor:
         """(), (K,) or (N, K) -> (1, K) or (N, K)."""
         if x.ndim > 2 or (x.ndim == 2 and len(x) not in (1, len(self))):
             raise ValueError(f"values have shape {x.shape}: (), (K,) or ({len(self)}, K) is expected")
         return torch.from_numpy(np.atleast_2d(x))
-
-    def _edges(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return self._standardizer.edges(x, self._source.index)
-
-    def _restore(self, z: Tensor) -> Tensor:
-        return self._standardizer.restore(z.to(self._standardizer.minimum.device), self._source.index)

@@ -15,18 +15,16 @@ from .columns import given_names, read_given, read_request, read_values
 from .distribution import Conditional
 from .joint import Joint
 from .posterior import NoisyQuestion, Posterior
-from .question import ROWS, Question
-
-ABSURD = 1e6  # scales from the median, or ranges from the training rows: a sentinel such as 1e20
-ROWS_AT_ONCE = 16_384  # rows that are standardised together
+from .question import ROWS, Question, outside, standardize, warn_outside
 
 
 class Emulator:
     """A trained density emulator of a table.
 
-    What is given may be a dict of scalars and arrays, a pandas DataFrame, an astropy Table or QTable, or a
-    `model.datasets.Table`; ``{}`` asks for the unconditional density. NaN and masked values count as not observed.
-    Values are in the columns' units unless they carry one.
+    What is given may be a dict of scalars and arrays, a pandas DataFrame, an astropy Table or QTable, a structured
+    array, or a `Table`; ``{}`` asks for the unconditional density. NaN and masked values count as not observed. Values
+    are in the columns' units unless they carry one. Where they lie outside the range of the training rows, an
+    `OutsideTrainingRange` warning says so, once a call.
 
     Args:
         model: Network, standardizer, vocabulary.
@@ -87,7 +85,10 @@ class Emulator:
                 types do not fit, or the requested column is given (improved recipe).
         """
         values = self._read(given)
-        return self._conditional(request, values, self._read_errors(errors, given, values))
+        errors = self._read_errors(errors, given, values)
+        answer = self._conditional(request, values, errors)
+        warn_outside(self.model, values, errors)
+        return answer
 
     def joint(self, request: Sequence[str], given=None) -> Joint:
         """The joint density of several columns given any others, exactly; arguments and exceptions as `conditional`."""
@@ -96,7 +97,9 @@ class Emulator:
             self._check_request(column, values)
         if len(set(columns)) != len(columns):
             raise ValueError(f"each column may be requested once: {', '.join(columns)}")
-        return Joint(self.model, self.device, columns, self._standardize(values))
+        joint = Joint(self.model, self.device, columns, standardize(self.model, values))
+        warn_outside(self.model, values)
+        return joint
 
     def denoise(self, column: str, observed, error, given=None) -> Conditional:
         """The posterior of a column's true value: what others say about it, and a measurement of it.
@@ -129,13 +132,16 @@ class Emulator:
             raise ValueError(
                 f"{len(values)} rows are given, {len(observed)} measurements, {len(error)} errors"
             ) from reason
-        values = self._standardize(np.broadcast_to(values, (n, values.shape[1])).copy())
+        values = np.broadcast_to(values, (n, values.shape[1])).copy()
         observed, error = (np.broadcast_to(x, (n,)).copy() for x in (observed, error))
         error[np.isnan(observed)] = 1.0  # of no measurement
         if not (error > 0).all():
             raise ValueError(f"the error of {column!r} must be positive, not {error[~(error > 0)][0]}")
-        observed, error = torch.from_numpy(observed), torch.from_numpy(error)
-        return Conditional(Posterior(Question(self.model, self.device, column, values), observed, error))
+        prior = Question(self.model, self.device, column, standardize(self.model, values))
+        index, errors = prior.index, np.full(values.shape, np.nan)
+        values[:, index], errors[:, index] = observed, error
+        warn_outside(self.model, values, errors)
+        return Conditional(Posterior(prior, torch.from_numpy(observed), torch.from_numpy(error)))
 
     def logpdf(self, table) -> np.ndarray:
         """Log density of whole rows over their observed columns, (N,): low for outliers and wrong cross-matches.
@@ -147,7 +153,8 @@ class Emulator:
             table: N rows (see the class).
         """
         values = self._read(table)
-        z, total = self._standardize(values), np.zeros(len(values))
+        z, total = standardize(self.model, values), np.zeros(len(values))
+        warn_outside(self.model, values)
         context = z.clone()
         context[:, [i for i, name in enumerate(self.columns) if name in self.requestable]] = torch.nan
         for i, name in enumerate(tqdm(self.columns, unit="column", delay=5, leave=False)):
@@ -184,12 +191,14 @@ class Emulator:
             summary = self._conditional(column, values, errors).summary()
             for i, what in enumerate(("median", "sigma", "q16", "q84")):
                 frame[f"{column}_{what}"] = summary[:, i]
-        frame["outside_training_range"] = self._outside(values)
+        frame["outside_training_range"] = [
+            ", ".join(np.array(self.columns)[row]) for row in outside(self.model, values)
+        ]
         return frame
 
     def _conditional(self, request: str, values: np.ndarray, errors: np.ndarray) -> Conditional:
         self._check_request(request, values)
-        question = Question(self.model, self.device, request, self._standardize(values))
+        question = Question(self.model, self.device, request, standardize(self.model, values))
         noisy = np.flatnonzero((errors > 0).any(axis=0))
         if not len(noisy):
             return Conditional(question)
@@ -215,39 +224,6 @@ class Emulator:
 
     def _read(self, given, differences: bool = False) -> np.ndarray:
         return read_given(given, self.model.vocabulary, self.model.units, differences)  # (N, V)
-
-    def _standardize(self, values: np.ndarray) -> torch.Tensor:
-        """Values on the standard scale, (N, V) float32; in parts, as what lies between takes many times as much."""
-        z = torch.empty(values.shape)
-        for start in range(0, len(values), ROWS_AT_ONCE):
-            z[start : start + ROWS_AT_ONCE] = self._standardize_rows(values[start : start + ROWS_AT_ONCE], start)
-        return z
-
-    def _standardize_rows(self, values: np.ndarray, first: int) -> torch.Tensor:
-        standardizer, (low, high) = self.model.standardizer, self._range
-        z = standardizer.standardize(torch.from_numpy(values.copy()).to(standardizer.minimum.device)).cpu()
-        with np.errstate(invalid="ignore"):
-            beyond = np.maximum(low - values, values - high) / (high - low)  # NaN where the range is unknown
-        absurd = ((z.abs() > ABSURD) | (torch.from_numpy(beyond) > ABSURD)).nonzero()
-        if len(absurd):
-            row, column = absurd[0].tolist()
-            raise ValueError(
-                f"column {self.columns[column]!r}, row {first + row}: {values[row, column]:g} is a million times as "
-                "far out as the training rows; use NaN for a value that was not observed"
-            )
-        return z
-
-    @property
-    def _range(self) -> tuple[np.ndarray, np.ndarray]:
-        """Least and greatest value of each column among the training rows, (V,)."""
-        standardizer = self.model.standardizer
-        return standardizer.minimum.cpu().numpy(), standardizer.maximum.cpu().numpy()
-
-    def _outside(self, values: np.ndarray) -> list[str]:
-        low, high = self._range
-        values = values.astype(np.float32)  # as the training rows were
-        outside = (values < low) | (values > high)  # NaN is in no range and outside none
-        return [", ".join(np.array(self.columns)[row]) for row in outside]
 
     def _check_request(self, column: str, values: np.ndarray):
         if not isinstance(column, str):

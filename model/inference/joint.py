@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 
 from ..run_folder import Model
+from .columns import read_points
 from .distribution import Conditional
-from .question import ROWS, Question, block_seed, blocks, fresh
+from .question import ROWS, Question, described
+from .samples import block_seed, blocks, fresh, whole
 
 CHUNK = 4096  # samples whose contexts are made at a time
 
@@ -43,11 +45,15 @@ class Joint:
     def __len__(self) -> int:
         return len(self._given)
 
+    def __repr__(self) -> str:
+        given = self._question(0, self._given).given
+        return f"Joint({described(self.columns, self.units, given, len(self))})"
+
     def rvs(self, size: int = 1, seed: int | None = None, method: str = "flow") -> np.ndarray:
-        """Draw samples, in the columns' units, (N, S, C), float32; arguments as `Conditional.rvs`."""
-        seed = fresh(seed)
+        """Draw samples, in the columns' units, (N, S, C), float64; arguments and exceptions as of `Conditional.rvs`."""
+        size, seed = whole(size), fresh(seed)
         first = Conditional(self._question(0, self._given)).rvs(size, block_seed(*seed, 0), method)
-        drawn = np.empty((len(self), size, len(self.columns)), dtype=np.float32)
+        drawn = np.empty((len(self), size, len(self.columns)))
         drawn[:, :, 0] = first
         flat = drawn.reshape(len(self) * size, -1)  # one row a sample
         for i in range(1, len(self.columns)):
@@ -68,15 +74,18 @@ class Joint:
         """Log density at points, per product of the columns' units, (N, K); an atom counts with its log mass.
 
         Args:
-            points: Plain numbers in the order of the columns and in their units, (K, C) for every row or (N, K, C).
+            points: K points for every row, with the columns' names, in any order: a DataFrame, a dict of arrays, an
+                astropy Table or QTable, a structured array or a `Table`; where they carry a unit, they are converted.
+                Arrays of shape (N, K) in a dict have each row's own. Or an array, (K, C) for every row or (N, K, C), in
+                the order of the columns and in their units, or a Quantity.
 
         Raises:
+            KeyError: If a column is missing or not one of these; lists the nearest names.
             ValueError: If the shape is another.
+            astropy.units.UnitConversionError: If a unit is of the wrong physical type.
         """
-        points = np.asarray(points, dtype=np.float64)
         n, c = len(self), len(self.columns)
-        if points.ndim not in (2, 3) or points.shape[-1] != c or (points.ndim == 3 and len(points) not in (1, n)):
-            raise ValueError(f"points have shape {points.shape}: (K, {c}) or ({n}, K, {c}) is expected")
+        points = read_points(points, self.columns, self.units, n)
         points = np.broadcast_to(points, (n, *points.shape[-2:]))
         x = torch.from_numpy(points[:, :, 0].copy()).to(self._home)
         total, step = np.empty(points.shape[:2]), ROWS[self._device.type]
@@ -103,6 +112,6 @@ class Joint:
     def _context(self, owner: np.ndarray, known: np.ndarray) -> Tensor:
         """What is given to samples: the values of the row that each belongs to, and those of the columns before."""
         before = torch.full((len(owner), self._given.shape[1]), torch.nan, dtype=torch.float64)
-        before[:, self._index[: known.shape[1]]] = torch.from_numpy(known.astype(np.float64))
+        before[:, self._index[: known.shape[1]]] = torch.from_numpy(known.copy())
         before = self._model.standardizer.standardize(before.to(self._home))
         return torch.where(before.isnan(), self._given[torch.from_numpy(owner)].to(self._home), before)

@@ -1,17 +1,19 @@
 """A question in the network's own terms: a column asked for, and rows of given values on the standard scale.
 
+What is unlike the training rows is told on the way to that scale: refused if absurd, else warned of.
+
 N rows, S samples, Q points per row, V kinds of data, D condition.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.special import ndtr
-from tqdm import tqdm
 
 from ..nn import DDPM
 from ..run_folder import Model
@@ -28,8 +30,16 @@ BLOCK = {"cpu": 4096, "cuda": 131_072, "mps": 131_072}
 TOKENS = {"cpu": 16_384, "cuda": 524_288, "mps": 524_288}
 
 ROWS = {"cpu": 512, "cuda": 16_384, "mps": 16_384}  # rows whose quantile functions are held at a time
-METHODS = ("flow", "sde", "ancestral")
 STEP = 0.01  # of a density's width: the distance over which the map is differentiated
+
+STANDARDISED = 16_384  # rows that are standardised together
+NAMED = 5  # columns that a line of text lists at most
+ABSURD = 1e6  # scales from the median, or ranges from the training rows: a sentinel such as 1e20
+WITHIN = 3  # of its errors, by which a measurement may miss the range of the training rows
+
+
+class OutsideTrainingRange(UserWarning):
+    """A question is asked with values beyond those of all training rows: the answer is an extrapolation."""
 
 
 class Question:
@@ -48,6 +58,11 @@ class Question:
 
     def __len__(self) -> int:
         return len(self.values)
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """Names of the columns that any of the rows has."""
+        return tuple(np.array(self.model.vocabulary.names)[(~self.values.isnan()).any(dim=0).cpu().numpy()].tolist())
 
     @torch.no_grad()
     def encode(self, rows: slice) -> Tensor:
@@ -117,23 +132,81 @@ class Question:
         return torch.where(is_point, density, mass)
 
 
-def blocks(n: int, size: int, block: int) -> Iterator[tuple[slice, slice]]:
-    """Blocks of at most so many samples: many rows at a time if each has few samples, else one row in parts."""
-    row_step = max(1, block // size)
-    with tqdm(total=n * size, unit="sample", unit_scale=True, delay=5, leave=False) as bar:
-        for row in range(0, n, row_step):
-            rows = slice(row, min(row + row_step, n))
-            for column in range(0, size, block):
-                columns = slice(column, min(column + block, size))
-                yield rows, columns
-                bar.update((rows.stop - rows.start) * (columns.stop - columns.start))
+def described(columns: Sequence[str], units: Sequence[str], given: Sequence[str], n: int) -> str:
+    """A question in a line: what is asked for, what is given, how many rows."""
+    asked = ", ".join(f"{name} [{unit}]" if unit else name for name, unit in zip(columns, units))
+    known = ", ".join(given[:NAMED]) + (f" and {len(given) - NAMED} more" if len(given) > NAMED else "")
+    return f"{asked} given {known or 'nothing'}; {n} {'row' if n == 1 else 'rows'}"
 
 
-def fresh(seed: int | None) -> tuple[int, ...]:
-    """Where random numbers start: the seed, or a new one."""
-    return (np.random.SeedSequence().entropy if seed is None else seed,)
+def ndtr(x: Tensor) -> Tensor:
+    """The normal distribution function with all its digits in the lower tail, where torch's own, 1 + erf, has none."""
+    return 0.5 * torch.erfc(-math.sqrt(0.5) * x)
 
 
-def block_seed(*parts: int) -> int:
-    """A seed for a part of the work."""
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
+def standardize(model: Model, values: np.ndarray) -> Tensor:
+    """Given values on the standard scale, (N, V) float32; in parts, as what lies between takes many times as much.
+
+    Raises:
+        ValueError: If one is so far out that it must be a sentinel.
+    """
+    z = torch.empty(values.shape)
+    for start in range(0, len(values), STANDARDISED):
+        z[start : start + STANDARDISED] = _standardize_rows(model, values[start : start + STANDARDISED], start)
+    return z
+
+
+def outside(model: Model, values: np.ndarray, errors: np.ndarray | float = np.nan) -> np.ndarray:
+    """Which values, (N, V), lie outside the range of the training rows; a missing one does not.
+
+    Args:
+        model: Knows the range.
+        values: In the columns' units, NaN = not given.
+        errors: Their standard deviations, NaN = none: of a measurement only the true value has to lie inside.
+    """
+    low, high = training_range(model)
+    result, errors = np.empty(values.shape, dtype=bool), np.broadcast_to(errors, values.shape)
+    for start in range(0, len(values), STANDARDISED):
+        rows = slice(start, start + STANDARDISED)
+        stored = torch.from_numpy(values[rows]).to(model.standardizer.minimum.device)
+        stored = model.standardizer.as_stored(stored).cpu().numpy()  # as the training rows were
+        with np.errstate(invalid="ignore"):
+            result[rows] = np.maximum(low - stored, stored - high) > WITHIN * np.nan_to_num(errors[rows])
+    return result
+
+
+def warn_outside(model: Model, values: np.ndarray, errors: np.ndarray | float = np.nan, stacklevel: int = 2):
+    """Warn of values `outside`, once, naming columns, rows and ranges; arguments as there and of `warnings.warn`."""
+    rows = outside(model, values, errors)
+    columns, (low, high) = np.flatnonzero(rows.any(axis=0)), training_range(model)
+    if not len(columns):
+        return
+    names = [
+        f"{model.vocabulary.names[i]} in {rows[:, i].sum()} of {len(rows)} rows "
+        f"(trained on {low[i]:.8g} to {high[i]:.8g} {model.units[i]}".rstrip()
+        + ")"
+        for i in columns[:NAMED]
+    ]
+    more = f"; and {len(columns) - NAMED} more columns" if len(columns) > NAMED else ""
+    message = f"answers are extrapolations where values lie outside the training range: {'; '.join(names)}{more}"
+    warnings.warn(message, OutsideTrainingRange, stacklevel=stacklevel + 1)
+
+
+def training_range(model: Model) -> tuple[np.ndarray, np.ndarray]:
+    """Least and greatest value of each column among the training rows, (V,)."""
+    return model.standardizer.minimum.cpu().numpy(), model.standardizer.maximum.cpu().numpy()
+
+
+def _standardize_rows(model: Model, values: np.ndarray, first: int) -> Tensor:
+    standardizer, (low, high) = model.standardizer, training_range(model)
+    z = standardizer.standardize(torch.from_numpy(values.copy()).to(standardizer.minimum.device)).cpu()
+    with np.errstate(invalid="ignore"):
+        beyond = np.maximum(low - values, values - high) / (high - low)  # NaN where the range is unknown
+    absurd = ((z.abs() > ABSURD) | (torch.from_numpy(beyond) > ABSURD)).nonzero()
+    if len(absurd):
+        row, column = absurd[0].tolist()
+        raise ValueError(
+            f"column {model.vocabulary.names[column]!r}, row {first + row}: {values[row, column]:g} is a million times "
+            "as far out as the training rows; use NaN for a value that was not observed"
+        )
+    return z

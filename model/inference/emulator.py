@@ -74,7 +74,8 @@ class Emulator:
             given: Values of other columns, N rows (see the class). The published recipe passes a requested column that
                 is also given on to the network; the improved one never saw that.
             errors: Given column -> standard deviation of its measurement, a number or one per row, beyond what the
-                column of the training table already carries. 0 or NaN = exact.
+                column of the training table already carries. 0 or NaN = exact. Of measurements that hardly go together
+                the first answer warns, see `posterior.FEW`.
 
         Returns:
             One distribution per row.

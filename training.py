@@ -18,10 +18,13 @@ from pathlib import Path
 from typing import get_type_hints
 
 from model import EXPERIMENTS, Experiment, datasets, train
-from model.config import HeadConfig, NetworkConfig, TrainingConfig, flat_fields, improved
+from model.config import FOREIGN, HeadConfig, NetworkConfig, TrainingConfig, flat_fields, improved
+from model.defaults import FOLLOWS
 from model.nn import DensityNetwork
 from model.run_folder import load_plan
+from model.training import fit_to_table
 
+IMPROVED = improved(Experiment("", ""))
 PARTS = {"network": NetworkConfig, "head": HeadConfig, "training": TrainingConfig}
 
 
@@ -29,8 +32,8 @@ def make_parser() -> argparse.ArgumentParser:
     """One flag per config field; its type, help and default come from the field."""
     parser = argparse.ArgumentParser(
         description="Train a Transformer with a denoising-diffusion head on a table.",
-        epilog="An experiment brings its own sizes and training; the defaults shown are those of the published recipe "
-        "for California. A table of your own gets the improved recipe, whose sizes --dry-run prints.",
+        epilog="An experiment brings its own sizes and training; the published defaults shown are California's. A "
+        "table of your own gets the improved recipe, whose sizes and steps follow the table: --dry-run prints them.",
     )
     parser.add_argument("table", nargs="?", help=f"an experiment ({', '.join(EXPERIMENTS)}) or a path to a table")
     parser.add_argument("--list", action="store_true", help="list the experiments and stop")
@@ -53,11 +56,23 @@ def make_parser() -> argparse.ArgumentParser:
     for part, group in ((part, parser.add_argument_group(part)) for part in PARTS):
         types = get_type_hints(PARTS[part])
         for field in (field for owner, field in flat_fields() if owner == part):
-            text = f"{field.metadata['help']} (default: {field.default})"
+            text = f"{field.metadata['help']} (default: {_default(part, field)})"
             kind = types[field.name]
             options = {"action": "store_true"} if kind is bool else {"type": kind, "choices": field.metadata["choices"]}
             group.add_argument("--" + field.name.replace("_", "-"), default=argparse.SUPPRESS, help=text, **options)
     return parser
+
+
+def _default(part: str, field) -> str:
+    """The defaults of a field in both recipes, as far as it plays a part in them."""
+    values = {}
+    for recipe, experiment in (("published", EXPERIMENTS["california_housing"]), ("improved", IMPROVED)):
+        value = getattr(getattr(experiment, part), field.name)
+        if field.name not in FOREIGN[recipe]:
+            values[recipe] = "follows the table" if field.name in FOLLOWS and not value else value
+    if len(set(values.values())) == 1 and len(values) == 2:
+        return str(values["published"])
+    return ", ".join(f"{recipe}: {value}" for recipe, value in values.items())
 
 
 def make_experiment(arguments: argparse.Namespace) -> Experiment:
@@ -102,7 +117,7 @@ def list_experiments():
         print(
             f"{name:20s} {network.layers} layers x {network.embedding_dim}, "
             f"head {head.head_layers} x {head.head_width}, T = {head.diffusion_steps}, "
-            f"{training.epochs} epochs of batches of {training.batch_size}\n"
+            f"{training.epochs} epochs of batches of {training.batch_size} (as published)\n"
             f"{'':20s} {datasets.describe(experiment.dataset)}"
         )
 
@@ -110,9 +125,12 @@ def list_experiments():
 def dry_run(arguments: argparse.Namespace, experiment: Experiment):
     """Print the network, its size and the table, and write nothing."""
     names = datasets.column_names(experiment.dataset) if not arguments.columns else arguments.columns
-    if names is None:
-        names = load_table(arguments).names
-    network = DensityNetwork(len(names), experiment)
+    groups = ()
+    if names is None or experiment.training.recipe == "improved":
+        table = load_table(arguments)
+        names, groups = table.names, table.groups
+        experiment = fit_to_table(table, experiment)
+    network = DensityNetwork(len(names), experiment, groups)
     total, head = network.count_parameters()
     print(network)
     print(f"columns      {len(names)}: {', '.join(names)}")

@@ -41,6 +41,7 @@ ONE_SOURCE, A_STAR, STARS = 10_000, 1000, 1000  # samples of one source, samples
 JOINT, JOINT_SAMPLES, JOINT_STARS = ("m_h", "logg", "teff"), 500, 2
 BATCH = 128  # stars that the published code takes at a time
 FEW = 10  # stars at a time, so that the literal side has as many samples in a step as for one source
+PAPER, SLOTS = 263_000, 20  # of the paper's table: what the improved recipe's sizes follow
 
 
 class Literal:
@@ -92,7 +93,8 @@ class Ours:
     def __init__(self, device: torch.device, recipe: str):
         values = np.random.default_rng(0).standard_normal((5000, len(apogee_xp.NAMES)), dtype=np.float32)
         table = Table(apogee_xp.NAMES, values, source="synthetic values")
-        self.emulator = Emulator(make_model(table, EXPERIMENTS["stars"].override(recipe=recipe)), device)
+        experiment = EXPERIMENTS["stars"].override(recipe=recipe).follow(PAPER, SLOTS, patched=True)
+        self.emulator = Emulator(make_model(table, experiment), device)
         self.frame = table.to_frame()[INPUTS]
         self.row = self.frame.iloc[0].to_dict()
 

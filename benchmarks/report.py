@@ -191,7 +191,8 @@ def render_truth() -> str:
         kinds = ", ".join(f"{ks['mean']:.3f} given {kind}" for kind, ks in result["ks"].items())
         low, middle, high = result["width_ratio"]
         metrics = read(name)
-        seen, minutes = metrics["rows"]["train"] * metrics["epoch"], metrics["seconds"] / 60
+        seen = metrics["rows_seen"] if "rows_seen" in metrics else metrics["rows"]["train"] * metrics["epoch"]
+        minutes = metrics["seconds"] / 60
         last = ", its last stage" if "--init-from" in metrics["command"] else ""
         lines.append(
             f"``{name}`` ({metrics['parameters']:,} parameters; {seen:,} rows seen in {minutes:.0f} min{last}): KS to "

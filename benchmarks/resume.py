@@ -26,7 +26,7 @@ from model.run_folder import write_atomically
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results" / "resume.json"
-FLAGS = ["--epochs=60", "--cycles=3", "--checkpoint-every=1", "--dropout=0.1", "--device=cpu"]
+FLAGS = ["--recipe=published", "--epochs=60", "--cycles=3", "--checkpoint-every=1", "--dropout=0.1", "--device=cpu"]
 COMPARED = "model.safetensors", "training_metrics.csv"
 
 

@@ -25,6 +25,7 @@ from model import EXPERIMENTS, Table
 from model.device import describe_hardware
 from model.run_folder import write_atomically
 from model.training import Training
+from model.training.procedures import TOKENS_AT_ONCE, in_parts
 
 RESULTS = Path(__file__).parent / "results" / "training.json"
 COLUMNS, BATCH, CONTEXT = 118, 1024, 64
@@ -71,8 +72,10 @@ class Ours:
         self.preparation = 0.0  # drawn on the device within the step
 
     def step(self, length: int) -> None:
-        rows = torch.randint(len(self.training.values), (BATCH,), device=self.training.device)
-        self.training.step(self.training.draw(rows, int(length), self.training.generator))
+        procedure, device = self.training.procedure, self.training.device
+        rows = torch.randint(len(procedure.z), (BATCH,), device=device)
+        batch = procedure.draw(rows, int(length), procedure.generator)
+        self.training.step(list(in_parts(batch, TOKENS_AT_ONCE.get(device.type))), BATCH)
 
 
 def seconds_per_star(side, device: torch.device, lengths: np.ndarray) -> float:

@@ -1,18 +1,26 @@
 """Every number that shapes a run: frozen dataclasses, and the experiments made of them.
 
 The objects below are what constructors receive, what the command line overrides (one flag per field, its help text
-is here), and what a checkpoint's ``config.json`` holds.
+is here), and what a checkpoint's ``config.json`` holds. A field of the improved recipe that is 0 follows the table.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields, replace
 
+from .defaults import follow
+
 ACTIVATIONS = ("gelu", "relu", "silu")
 RECIPES = ("published", "improved")
 PRECISIONS = ("fp32", "bf16")
-CONTEXT_DRAWS = ("all", "observed", "grouped")
-LENGTH_DRAWS = ("uniform", "log")
+NORMS = ("post", "pre")
+# Fields that play no part in the other recipe.
+PUBLISHED_ONLY = {"epochs", "cycles", "min_learning_rate", "max_context", "beta_min", "beta_max"}
+IMPROVED_ONLY = {"steps", "max_minutes", "patience", "evaluations", "complete_contexts", "average_width"}
+IMPROVED_ONLY |= {"guess_weight", "norm"}
+FOREIGN = {"published": IMPROVED_ONLY, "improved": PUBLISHED_ONLY}
+FORMER = {"context_draw", "length_draw", "averaging"}  # of training, in checkpoints of earlier versions
+BUDGET = {"steps", "max_minutes"}  # what a finished or stopped run may be given more of
 
 
 def _option(default, text: str, choices: tuple[str, ...] | None = None):
@@ -20,6 +28,7 @@ def _option(default, text: str, choices: tuple[str, ...] | None = None):
 
 
 def _require(ok: bool, message: str):
+    """Raise a ValueError with this message unless ok."""
     if not ok:
         raise ValueError(message)
 
@@ -34,12 +43,15 @@ class NetworkConfig:
     layers: int = _option(2, "encoder layers of the Transformer")
     dropout: float = _option(0.1, "dropout probability in the Transformer")
     activation: str = _option("gelu", "activation of embedding, Transformer and head", ACTIVATIONS)
+    norm: str = _option("post", "layer norm after each part of a layer, as published, or before it", NORMS)
 
     def __post_init__(self):
-        _require(min(self.embedding_dim, self.heads, self.feedforward_dim, self.layers) >= 1, "sizes must be >= 1")
+        _require(min(self.embedding_dim, self.heads, self.feedforward_dim, self.layers) >= 0, "sizes must be >= 1")
         _require(
-            self.embedding_dim % self.heads == 0, f"heads ({self.heads}) must divide embedding_dim {self.embedding_dim}"
+            not self.heads or self.embedding_dim % self.heads == 0,
+            f"heads ({self.heads}) must divide embedding_dim {self.embedding_dim}",
         )
+        _require(self.norm in NORMS, f"norm must be one of {NORMS}, not {self.norm!r}")
         _require(0 <= self.dropout < 1, f"dropout must lie in [0, 1), not {self.dropout}")
         _require(self.activation in ACTIVATIONS, f"activation must be one of {ACTIVATIONS}, not {self.activation!r}")
 
@@ -55,7 +67,7 @@ class HeadConfig:
     beta_max: float = _option(0.1, "largest noise variance of a step; published recipe only")
 
     def __post_init__(self):
-        _require(min(self.head_width, self.head_layers) >= 1, "sizes must be >= 1")
+        _require(min(self.head_width, self.head_layers) >= 0, "sizes must be >= 1")
         _require(self.diffusion_steps >= 2, f"diffusion_steps must be >= 2, not {self.diffusion_steps}")
         _require(0 < self.beta_min < self.beta_max < 1, "needed: 0 < beta_min < beta_max < 1")
 
@@ -68,24 +80,23 @@ class TrainingConfig:
     batch_size: int = _option(128, "rows per step")
     epochs: int = _option(512, "passes over the training rows; a multiple of cycles")
     cycles: int = _option(8, "warm restarts of the cosine learning rate; T_0 = epochs / cycles")
-    learning_rate: float = _option(5e-3, "learning rate at the start of a cycle")
+    steps: int = _option(0, "steps of the optimiser at most: the budget, along which the learning rate falls")
+    max_minutes: float = _option(0.0, "end after so many minutes; 0 = no limit but that of the steps")
+    patience: float = _option(0.25, "share of the steps after which a run ends that has not become better")
+    evaluations: int = _option(30, "how often in a run the fixed validation questions are asked")
+    learning_rate: float = _option(5e-3, "highest learning rate")
     min_learning_rate: float = _option(1e-5, "learning rate at the end of a cycle (eta_min)")
-    weight_decay: float = _option(0.01, "AdamW's decoupled weight decay")
+    weight_decay: float = _option(0.01, "AdamW's decoupled weight decay; of the improved recipe, of matrices only")
     max_context: int = _option(0, "most columns in a training context; 0 = all columns")
-    context_draw: str = _option(
-        "all",
-        "contexts are drawn among all columns, missing ones leaving gaps, or among observed ones; grouped: the same, "
-        "but vectors as often as numbers",
-        CONTEXT_DRAWS,
-    )
-    length_draw: str = _option("uniform", "lengths of contexts are uniform, or short ones more often", LENGTH_DRAWS)
-    complete_contexts: float = _option(0.0, "share of batches with up to max_context columns")
+    complete_contexts: float = _option(0.0, "share of the questions that give all that is observed")
     noise_draws: int = _option(1, "noise draws per encoded row and step")
-    guess_weight: float = _option(1.0, "weight of the first guess's likelihood in the loss; improved recipe only")
-    averaging: float = _option(0.0, "decay of the running average of the weights that is the result; 0 = none")
+    guess_weight: float = _option(1.0, "weight of the first guess's likelihood in the loss")
+    average_width: float = _option(
+        0.0, "width of the average of the weights, as a share of the steps taken so far; 0 = none"
+    )
     test_fraction: float = _option(0.1, "fraction of the objects kept for testing, never trained nor selected on")
-    val_fraction: float = _option(0.1, "fraction of the objects on which the validation loss is computed")
-    checkpoint_every: int = _option(16, "epochs between checkpoints; one more is written at the end")
+    val_fraction: float = _option(0.1, "fraction of the objects that choose the best weights and the calibration")
+    checkpoint_every: int = _option(16, "epochs, or evaluations, between checkpoints; one more is written at the end")
     precision: str = _option("fp32", "of matrix products in training; answers are always fp32", PRECISIONS)
     compile: bool = _option(False, "compile the loss with torch.compile: minutes at the start, faster steps")
     seed: int = _option(0, "seed of split, initial weights, batches, noise and dropout")
@@ -93,16 +104,16 @@ class TrainingConfig:
 
     def __post_init__(self):
         _require(self.recipe in RECIPES, f"recipe must be one of {RECIPES}, not {self.recipe!r}")
-        _require(
-            min(self.batch_size, self.epochs, self.cycles, self.checkpoint_every, self.noise_draws) >= 1,
-            "counts must be >= 1",
-        )
+        _require(min(self.epochs, self.cycles, self.checkpoint_every, self.evaluations) >= 1, "counts must be >= 1")
+        _require(min(self.batch_size, self.steps, self.noise_draws) >= 0, "counts must be >= 1")
         _require(0 <= self.complete_contexts <= 1, f"complete_contexts must lie in [0, 1]: {self.complete_contexts}")
+        _require(0 < self.patience <= 1, f"patience must lie in (0, 1], not {self.patience}")
+        _require(self.max_minutes >= 0, f"max_minutes must be >= 0, not {self.max_minutes}")
         _require(self.guess_weight > 0, f"guess_weight must be > 0, not {self.guess_weight}")
-        _require(0 <= self.averaging < 1, f"averaging must lie in [0, 1), not {self.averaging}")
+        _require(0 <= self.average_width < 0.3, f"average_width must lie in [0, 0.3), not {self.average_width}")
         _require(self.epochs % self.cycles == 0, f"epochs ({self.epochs}) must be a multiple of cycles ({self.cycles})")
         _require(0 <= self.min_learning_rate <= self.learning_rate, "needed: 0 <= min_learning_rate <= learning_rate")
-        _require(self.learning_rate > 0, "learning_rate must be > 0")
+        _require(self.learning_rate > 0 or self.recipe == "improved", "learning_rate must be > 0")
         _require(self.weight_decay >= 0 and self.max_context >= 0, "weight_decay and max_context must be >= 0")
         _require(min(self.test_fraction, self.val_fraction) >= 0, "fractions must be >= 0")
         _require(self.test_fraction + self.val_fraction < 1, "test_fraction + val_fraction must be < 1")
@@ -138,8 +149,7 @@ class Experiment:
         if recipe != self.training.recipe:
             _require(recipe in RECIPES, f"recipe must be one of {RECIPES}, not {recipe!r}")
             return (improved if recipe == "improved" else published)(self).override(**values)
-        foreign = {"published": {"guess_weight"}, "improved": {"beta_min", "beta_max"}}[recipe]
-        for name in foreign & set(values):
+        for name in sorted(FOREIGN[recipe] & set(values)):
             raise ValueError(f"{name} plays no part in the {recipe} recipe")
         parts = {}
         for part in ("network", "head", "training"):
@@ -149,6 +159,22 @@ class Experiment:
         if values:
             raise TypeError(f"no config field is called {', '.join(sorted(values))}")
         return replace(self, **parts)
+
+    def follow(self, rows: int, slots: int, patched: bool) -> Experiment:
+        """The same experiment with every field that is left to the table, 0, set to what follows from it.
+
+        Args:
+            rows: Rows to train on.
+            slots: Slots of a complete row.
+            patched: Whether some of them are patches.
+        """
+        values = follow(rows, slots, patched)
+        parts = {}
+        for part in ("network", "head", "training"):
+            config = getattr(self, part)
+            left = {f.name: values[f.name] for f in fields(config) if f.name in values and not getattr(config, f.name)}
+            parts[part] = replace(config, **left)
+        return replace(self, **parts) if self.training.recipe == "improved" else self
 
     def to_dict(self) -> dict:
         return asdict(self)
@@ -160,7 +186,10 @@ class Experiment:
             dataset=saved["dataset"],
             network=NetworkConfig(**saved["network"]),
             head=HeadConfig(**saved["head"]),
-            training=TrainingConfig(**{"split_version": 1} | saved["training"]),  # runs from before there was another
+            # Runs from before there was another version of the split have the first.
+            training=TrainingConfig(
+                **{"split_version": 1} | {k: v for k, v in saved["training"].items() if k not in FORMER}
+            ),
         )
 
 
@@ -172,60 +201,31 @@ def published(experiment: Experiment) -> Experiment:
 
 
 def improved(experiment: Experiment) -> Experiment:
-    """An experiment with the sizes and the procedure of the improved recipe (`model.velocity` and README)."""
-    default = Experiment(
+    """An experiment with the improved recipe (`model.nn.velocity` and README), whose sizes follow the table."""
+    return Experiment(
         experiment.name,
         experiment.dataset,
-        NetworkConfig(embedding_dim=64, heads=8, feedforward_dim=256, layers=3, dropout=0.0),
-        HeadConfig(head_width=128, head_layers=4),
+        NetworkConfig(embedding_dim=0, heads=0, feedforward_dim=0, layers=0, dropout=0.0, norm="pre"),
+        HeadConfig(head_width=0, head_layers=0),
         TrainingConfig(
             recipe="improved",
-            batch_size=256,
-            epochs=300,
-            cycles=1,
-            learning_rate=2e-3,
-            min_learning_rate=1e-6,
-            context_draw="observed",
-            length_draw="log",
-            complete_contexts=0.5,
+            batch_size=0,
+            learning_rate=0.0,
+            min_learning_rate=0.0,
+            weight_decay=0.01,
             noise_draws=4,
-            averaging=0.999,
+            guess_weight=0.1,
+            average_width=0.1,
+            checkpoint_every=1,
+            # The paper's test set is a file of its own.
+            test_fraction=experiment.training.test_fraction if _is_known(experiment) else 0.1,
         ),
     )
-    return default.override(**IMPROVED.get(experiment.name, {}) if _is_known(experiment) else {})
 
 
 def _is_known(experiment: Experiment) -> bool:
     """Whether it is one of `EXPERIMENTS`, not a table of the user's whose file has the name of one."""
     return experiment.name in EXPERIMENTS and EXPERIMENTS[experiment.name].dataset == experiment.dataset
-
-
-# What the improved recipe changes from one experiment to the other.
-_IMPROVED_STARS = {
-    "embedding_dim": 192,
-    "heads": 24,
-    "feedforward_dim": 2048,
-    "layers": 2,
-    "head_width": 512,
-    "head_layers": 5,
-    "batch_size": 1024,
-    "epochs": 512,
-    "learning_rate": 5e-4,
-    "max_context": 64,
-    "context_draw": "grouped",
-    "complete_contexts": 0.125,
-}
-_LONG = {"batch_size": 1024, "length_draw": "uniform"}  # tables of few columns and very many rows
-IMPROVED = {
-    "stars": _IMPROVED_STARS | {"test_fraction": 0.0},
-    "mock_stars": _IMPROVED_STARS,
-    "california_housing": {"epochs": 400, "length_draw": "uniform", "guess_weight": 0.1},
-    "green2021": {"epochs": 600, "complete_contexts": 0.25},
-    "mixture": _LONG | {"epochs": 100},
-    "mock_labels": _LONG
-    | {"embedding_dim": 128, "heads": 4, "feedforward_dim": 512, "epochs": 34, "learning_rate": 1.5e-3}
-    | {"context_draw": "grouped", "complete_contexts": 0.7, "val_fraction": 0.02},
-}
 
 
 def flat_fields():

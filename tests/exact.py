@@ -14,7 +14,7 @@ from model import Emulator
 from model.config import EXPERIMENTS, HeadConfig
 from model.datasets.mixture import MIXTURE, GaussianMixture
 from model.datasets.vocabulary import Vocabulary
-from model.nn import DDPM, VelocityHead
+from model.nn import DDPM, Slots, VelocityHead
 from model.run_folder import Model
 from model.scaling import MonotoneSpline, QuantileStandardizer, Standardizer
 
@@ -106,9 +106,9 @@ class ExactNetwork(torch.nn.Module):
 
     def __init__(self, truth: GaussianMixture, head: torch.nn.Module):
         super().__init__()
-        self.truth, self.head = truth, head
+        self.truth, self.head, self.slots = truth, head, Slots(range(len(truth.mean())))
 
-    def encode(self, token: Tensor, value: Tensor, request: Tensor) -> Tensor:
+    def encode(self, token: Tensor, value: Tensor, request: Tensor, patch: None = None) -> Tensor:
         rows = [self._row(*row) for row in zip(token.tolist(), value.double().tolist(), request.tolist())]
         return torch.tensor(np.array(rows), dtype=torch.float32)
 

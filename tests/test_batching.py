@@ -1,10 +1,10 @@
-"""Contexts and requests: the right columns, the right distribution, nothing invented."""
+"""The published draw: the right columns, the right distribution, nothing invented."""
 
 import numpy as np
 import pytest
 import torch
 
-from model.training.batching import draw_batch, trainable_rows
+from model.training.batches import draw_batch, trainable_rows
 
 V = 6
 
@@ -62,51 +62,3 @@ def test_draws_are_uniform_and_only_requestable_columns_are_requested():
 def test_rows_without_an_observed_requestable_column_are_not_trained_on():
     values = torch.tensor([[1.0, torch.nan], [torch.nan, 2.0], [torch.nan, torch.nan]])
     assert trainable_rows(values, torch.tensor([True, False])).tolist() == [True, False, False]
-
-
-@pytest.mark.parametrize("context_draw", ["all", "observed", "grouped"])
-def test_a_target_stays_out_of_its_own_context_where_it_may_not_be_there(context_draw):
-    values = rows(2000)
-    batch = draw_batch(
-        values,
-        torch.ones(V, dtype=torch.bool),
-        V - 1,
-        draw,
-        torch.Generator().manual_seed(3),
-        context_draw=context_draw,
-        own_target=False,
-        group=torch.arange(V),
-    )
-    assert not (batch.token == batch.request[:, None]).any()
-    others = (~values.isnan()).sum(1) - 1
-    filled = (batch.token > 0).sum(1)
-    assert torch.equal(batch.token > 0, torch.arange(V - 1) < filled[:, None])  # empty slots are the last ones
-    assert (filled <= others).all()
-    if context_draw == "observed":  # a complete context: all that is observed, but the target
-        assert torch.equal(filled, others)
-    elif context_draw == "all":  # one of the V columns is not drawn
-        assert (filled >= others - 1).all()
-    else:  # any number of groups may be known
-        assert {0, V - 1} <= set(filled.tolist())
-
-
-def test_a_vector_does_not_crowd_out_the_numbers_beside_it():
-    """One vector of eight components and two numbers: each of the three is requested and given equally often."""
-    n, group = 60_000, torch.tensor([1] * 8 + [0, 2])
-    values, requestable = torch.zeros(n, 10), torch.ones(10, dtype=torch.bool)
-    generator = torch.Generator().manual_seed(4)
-    batch = draw_batch(values, requestable, 1, draw, generator, context_draw="grouped", own_target=False, group=group)
-    requested = group[batch.request - 1]
-    sd = np.sqrt(n / 3 * 2 / 3)
-    assert (requested.bincount() - n / 3).abs().max() < 4 * sd
-    vector = torch.bincount(batch.request - 1)[:8]
-    assert (vector - n / 24).abs().max() < 4 * np.sqrt(n / 24)
-    # A number is requested: of the other groups the vector and the other number are known equally often.
-    given = group[batch.token[requested != 1, 0] - 1][batch.token[requested != 1, 0] > 0]
-    share = (given == 1).double().mean().item()
-    assert abs(share - 0.5) < 4 * 0.5 / np.sqrt(len(given))
-
-    whole = draw_batch(values, requestable, 9, draw, generator, context_draw="grouped", own_target=False, group=group)
-    known = torch.stack([(whole.token == kind).any(1) for kind in range(1, 9)], 1)[whole.request > 8]
-    assert set(known.sum(1).tolist()) == {0, 8}  # long contexts have the whole vector, or none of it
-    assert abs(known.any(1).double().mean().item() - 0.5) < 4 * 0.5 / np.sqrt(len(known))

@@ -152,7 +152,8 @@ def test_a_benchmark_in_small(monkeypatch, tmp_path):
     """Every number of the result, from a network of a handful of weights and a few rows, and what the README says."""
     sizes = {"embedding_dim": 8, "heads": 1, "feedforward_dim": 8, "layers": 1, "head_width": 8, "head_layers": 1}
     monkeypatch.setitem(EXPERIMENTS, "stars", EXPERIMENTS["stars"].override(**sizes))
-    monkeypatch.setitem(config.IMPROVED, "stars", sizes)
+    rest = {"batch_size": 8, "steps": 1, "learning_rate": 0.001, "complete_contexts": 0.5}
+    monkeypatch.setattr(config, "follow", lambda *_: sizes | rest)
     monkeypatch.setattr(
         inference, "measure_memory", lambda rows: {name: {"rows": rows, "peak_gb": 0.1} for name in memory.QUESTIONS}
     )

@@ -83,11 +83,11 @@ def test_folders_without_a_run_or_without_weights_are_named(run, tmp_path):
 
 def test_two_states_are_kept_and_the_one_before_a_damaged_one_is_used(run):
     states = sorted((run / "checkpoints").iterdir())
-    assert [path.name for path in states] == ["epoch_000003.safetensors", "epoch_000004.safetensors"]
+    assert [path.name for path in states] == ["state_000003.safetensors", "state_000004.safetensors"]
     states[-1].write_bytes(states[-1].read_bytes()[:-1])
-    with pytest.warns(UserWarning, match=r"epoch_000004\.safetensors is damaged"):
+    with pytest.warns(UserWarning, match=r"state_000004\.safetensors is damaged"):
         _, facts = checkpoint.load_state(run)
-    assert facts["epoch"] == 3
+    assert facts["rounds"] == 3
 
 
 def test_a_write_that_fails_leaves_the_file_before_it(tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ import pytest
 import training
 from model.config import (
     EXPERIMENTS,
+    FOREIGN,
     RECIPES,
     Experiment,
     HeadConfig,
@@ -18,8 +19,8 @@ from model.config import (
 )
 
 OTHER = {"activation": "relu", "cycles": 2, "max_context": 5, "seed": 3}
-OTHER |= {"context_draw": "observed", "precision": "bf16", "compile": True, "complete_contexts": 0.5, "averaging": 0.9}
-OTHER |= {"length_draw": "log", "split_version": 1}
+OTHER |= {"precision": "bf16", "compile": True, "complete_contexts": 0.7, "average_width": 0.05, "norm": "post"}
+OTHER |= {"steps": 900, "max_minutes": 2.5, "split_version": 1}
 
 
 def other_value(field):
@@ -40,7 +41,7 @@ FLAGS = [(part, field) for part, field in flat_fields() if field.name != "recipe
 def test_every_flag_changes_its_field_and_no_other(part, field):
     value = other_value(field)
     flag = "--" + field.name.replace("_", "-")
-    recipe = "improved" if field.name == "guess_weight" else "published"
+    recipe = "improved" if field.name in FOREIGN["published"] else "published"
     expected = asdict(EXPERIMENTS["california_housing"].override(recipe=recipe))
     assert expected[part][field.name] != value
     expected[part][field.name] = value
@@ -50,26 +51,26 @@ def test_every_flag_changes_its_field_and_no_other(part, field):
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_the_improved_recipe_brings_its_own_sizes_which_other_flags_override(name):
-    experiment = from_flags(name, "--recipe", "improved", "--head-width", 24, "--epochs", 7)
-    training_, network = experiment.training, experiment.network
-    assert experiment == improved(EXPERIMENTS[name]).override(head_width=24, epochs=7)
-    assert (training_.recipe, training_.epochs, experiment.head.head_width) == ("improved", 7, 24)
-    assert (training_.noise_draws, training_.averaging) == (4, 0.999)
-    assert training_.context_draw == ("grouped" if name.startswith("mock_") or name == "stars" else "observed")
-    assert training_.complete_contexts > 0
-    assert network.embedding_dim == {"stars": 192, "mock_stars": 192, "mock_labels": 128}.get(name, 64)
+    experiment = from_flags(name, "--recipe", "improved", "--head-width", 24, "--steps", 7)
+    training_ = experiment.training
+    assert experiment == improved(EXPERIMENTS[name]).override(head_width=24, steps=7)
+    assert (training_.recipe, training_.steps, experiment.head.head_width) == ("improved", 7, 24)
+    assert (training_.noise_draws, training_.average_width) == (4, 0.1)
+    assert training_.test_fraction == EXPERIMENTS[name].training.test_fraction
+    assert experiment.network.embedding_dim == 0  # follows the table
     assert (experiment.name, experiment.dataset) == (name, EXPERIMENTS[name].dataset)
     assert experiment.override(recipe="improved") == experiment  # nothing is reset when nothing changes
     assert experiment.override(recipe="published") == EXPERIMENTS[name]
     assert from_flags(name, "--recipe", "published") == EXPERIMENTS[name]
 
 
-def test_a_table_of_ones_own_gets_the_improved_recipe_and_its_sizes():
+def test_a_table_of_ones_own_gets_the_improved_recipe_whose_sizes_follow_it():
     experiment = from_flags("my_table.csv")
     assert (experiment.name, experiment.dataset) == ("my_table", "my_table.csv")
-    network, head = experiment.network, experiment.head
-    assert (network.embedding_dim, network.heads, network.feedforward_dim, network.layers) == (64, 8, 256, 3)
-    assert (head.head_width, head.head_layers, experiment.training.recipe) == (128, 4, "improved")
+    assert experiment.training.recipe == "improved"
+    small, large = (experiment.follow(rows, 10, patched=False) for rows in (100, 10**6))
+    assert small.training.steps < large.training.steps
+    assert small.training.batch_size < large.training.batch_size
     published_ = from_flags("my_table.csv", "--recipe", "published")
     assert published_ == Experiment("my_table", "my_table.csv")
 
@@ -83,14 +84,16 @@ def test_a_table_that_is_called_like_an_experiment_is_not_that_experiment(name):
 
 
 @pytest.mark.parametrize(
-    ("flag", "recipe"), [("--beta-min", "improved"), ("--beta-max", "improved"), ("--guess-weight", "published")]
+    ("flag", "recipe"),
+    [("--beta-min", "improved"), ("--cycles", "improved"), ("--guess-weight", "published")],
 )
 def test_a_flag_that_would_do_nothing_is_an_error(flag, recipe):
+    value = 2 if flag == "--cycles" else 0.05
     for table in ("mixture", "my_table.csv"):
         with pytest.raises(ValueError, match=f"{flag[2:].replace('-', '_')} plays no part in the {recipe} recipe"):
-            from_flags(table, "--recipe", recipe, flag, 0.05)
+            from_flags(table, "--recipe", recipe, flag, value)
         other = "published" if recipe == "improved" else "improved"
-        assert from_flags(table, "--recipe", other, flag, 0.05) != from_flags(table, "--recipe", other)
+        assert from_flags(table, "--recipe", other, flag, value) != from_flags(table, "--recipe", other)
 
 
 def test_field_names_are_unique_so_that_flags_are():
@@ -102,8 +105,16 @@ def test_field_names_are_unique_so_that_flags_are():
 @pytest.mark.parametrize("name", EXPERIMENTS)
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_an_experiment_survives_json(name, recipe):
-    experiment = EXPERIMENTS[name].override(recipe=recipe, averaging=0.5)
+    experiment = EXPERIMENTS[name].override(recipe=recipe, weight_decay=0.5)
     assert Experiment.from_dict(json.loads(json.dumps(experiment.to_dict()))) == experiment
+
+
+def test_what_earlier_versions_saved_is_read():
+    saved = EXPERIMENTS["mixture"].to_dict()
+    saved["training"] |= {"context_draw": "grouped", "length_draw": "log", "averaging": 0.999}
+    del saved["network"]["norm"], saved["training"]["split_version"]
+    read = Experiment.from_dict(saved)
+    assert (read.network.norm, read.training.split_version) == ("post", 1)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +127,10 @@ def test_an_experiment_survives_json(name, recipe):
         (HeadConfig, {"diffusion_steps": 1}, "diffusion_steps"),
         (TrainingConfig, {"epochs": 10}, "multiple of cycles"),
         (TrainingConfig, {"recipe": "secret"}, "recipe"),
-        (TrainingConfig, {"averaging": 1.0}, "averaging"),
+        (TrainingConfig, {"average_width": 1.0}, "average_width"),
+        (TrainingConfig, {"patience": 0.0}, "patience"),
+        (TrainingConfig, {"max_minutes": -1.0}, "max_minutes"),
+        (NetworkConfig, {"norm": "middle"}, "norm"),
         (TrainingConfig, {"complete_contexts": 1.5}, "complete_contexts"),
         (TrainingConfig, {"learning_rate": 0.0, "min_learning_rate": 0.0}, "learning_rate"),
         (TrainingConfig, {"test_fraction": 0.6, "val_fraction": 0.4}, "test_fraction"),

@@ -78,7 +78,7 @@ def test_eight_rooms_at_most_are_drawn_each_with_its_purpose_and_files():
     house = diagrams.read_rooms(diagrams.MODEL)
     folders = {path.parent.name for path in diagrams.MODEL.glob("*/__init__.py")}
     assert len(house) <= 8
-    assert set(house) == folders | {"config, device"}
+    assert set(house) == folders | {"config, defaults, device"}
     figure = draw("rooms")
     assert set(boxes(figure)) == set(house)
     written = " ".join(words(figure))
@@ -113,7 +113,7 @@ def test_arrows_point_down_and_cross_no_box():
 
 def test_the_readme_says_of_each_room_what_the_room_says():
     tree = dict(re.findall(r"^      (\w+)(?:\.py|/) +(\S.*)$", (ROOT / "README.rst").read_text(), re.MULTILINE))
-    files = [diagrams.MODEL / f"{name}.py" for name in ("config", "device")]
+    files = [diagrams.MODEL / f"{name}.py" for name in ("config", "defaults", "device")]
     for path in [*files, *diagrams.MODEL.glob("*/__init__.py")]:
         name = path.parent.name if path.stem == "__init__" else path.stem
         assert tree.pop(name, None) == diagrams.purpose(path), f"README.rst, the house: the line of {name}"

@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 import torch
 
+from model.config import RECIPES
 from model.device import pick_device
 from model.run_folder import checkpoint
 from model.training.distributed import local_device, rank, share, world_size
 
 ROOT = Path(__file__).parent.parent
 SIZES = "--embedding-dim=8 --heads=2 --feedforward-dim=16 --head-width=8 --diffusion-steps=10 --dropout=0"
-FLAGS = f"{SIZES} --batch-size=50 --epochs=4 --cycles=1 --device=cpu".split()
+FLAGS = f"{SIZES} --layers=2 --head-layers=2 --batch-size=50 --device=cpu".split()
+BUDGET = {"published": ["--epochs=4", "--cycles=1"], "improved": ["--steps=20", "--evaluations=4"]}
 
 
 def losses(run: Path) -> np.ndarray:
@@ -34,14 +36,16 @@ def csv_file(table, tmp_path) -> Path:
     return tmp_path / "table.csv"
 
 
-def test_two_processes_follow_the_loss_curve_of_one_and_write_one_run(csv_file, tmp_path):
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_two_processes_follow_the_loss_curve_of_one_and_write_one_run(csv_file, tmp_path, recipe):
     one, two = tmp_path / "one", tmp_path / "two"
-    result = launch([sys.executable], csv_file, one)
+    flags = ["--recipe", recipe, *BUDGET[recipe]]
+    result = launch([sys.executable], csv_file, one, *flags)
     assert result.returncode == 0, result.stderr
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "--"]
-    result = launch(torchrun, csv_file, two)
+    result = launch(torchrun, csv_file, two, *flags)
     assert result.returncode == 0, result.stderr
-    for column in ("loss", "val_loss", "learning_rate"):
+    for column in losses(one).dtype.names:
         np.testing.assert_allclose(losses(two)[column], losses(one)[column], rtol=1e-5)
     ours, theirs = (checkpoint.load_model(run).network.state_dict() for run in (one, two))
     for name, tensor in ours.items():

@@ -82,7 +82,7 @@ def test_loss_and_gradients_equal_those_of_the_plain_padded_network(length):
 
 
 # 32 = embedding_dim: trap 1, a condition that slips through unprojected.
-SIZES = {"embedding_dim": 32, "heads": 4, "layers": 2, "diffusion_steps": 4}
+SIZES = {"embedding_dim": 32, "heads": 4, "layers": 2, "diffusion_steps": 4, "feedforward_dim": 64, "head_layers": 2}
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -124,7 +124,8 @@ def test_samples_depend_on_the_condition(width, recipe):
 def test_the_order_of_the_context_and_padding_do_not_matter(recipe):
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = DensityNetwork(9, EXPERIMENTS["california_housing"].override(recipe=recipe)).double().eval()
+        experiment = EXPERIMENTS["california_housing"].override(recipe=recipe, head_width=16, **SIZES)
+        network = DensityNetwork(9, experiment).double().eval()
     batch = make_batch(9, 7)
     order = torch.randperm(7, generator=torch.Generator().manual_seed(1))
     one = network.encode(batch.token, batch.value, batch.request)
@@ -197,15 +198,60 @@ def test_dropout_drops_the_right_share_and_keeps_the_mean():
     assert torch.equal(layer(hidden, attend), layer(hidden, attend))  # none in evaluation
 
 
+def test_patches_of_a_long_vector_reach_the_condition_value_by_value():
+    groups = ("spectrum",) * 25 + ("teff", "logg")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        experiment = EXPERIMENTS["mixture"].override(recipe="improved", head_width=8, **SIZES)
+        network = DensityNetwork(27, experiment, groups).double().train()
+    assert network.slots.single.tolist() == [25, 26]
+    z = torch.randn(4, 27, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    given = torch.ones(4, 27, dtype=torch.bool)
+    given[:, [3, 26]] = False
+
+    def cond(z, given):
+        token, value, patch = network.slots.pack(z, given)
+        return network.encode(token, value, torch.full((4,), 27), patch)
+
+    reference = cond(z, given)
+    for column in range(27):
+        other = z.clone()
+        other[:, column] += 1
+        moved = (cond(other, given) - reference).abs().amax(1)
+        assert (moved > 1e-9).all() == bool(given[0, column])
+    fewer = given.clone()
+    fewer[:, 10:20] = False  # an empty patch is masked, whatever its values are
+    assert torch.equal(cond(z, fewer), cond(z.masked_fill(~fewer, 9.0), fewer))
+    reference.square().sum().backward()
+    for name, p in network.patch_embedding.named_parameters():
+        assert p.grad.abs().sum() > 0, name
+
+
+def test_bf16_leaves_the_first_guess_in_full_precision():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        head = DensityNetwork(4, EXPERIMENTS["mixture"].override(recipe="improved", head_width=64, **SIZES)).head
+        cond, x_0 = torch.randn(64, 32), torch.randn(64, 1)
+    t, noise = head.draw(64, 4, torch.Generator().manual_seed(0))
+    exact, exact_guess = head.loss(x_0, cond, t, noise), head.first_guess(cond)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded, guess = head.loss(x_0, cond, t, noise), head.first_guess(cond)
+    assert guess[0].dtype == rounded.dtype == torch.float32
+    torch.testing.assert_close(guess, exact_guess)
+    torch.testing.assert_close(rounded, exact, rtol=0.02, atol=0.02)
+
+
 def test_attention_written_out_is_torchs():
     with torch.random.fork_rng():
         torch.manual_seed(0)
         q, k, v = torch.randn(4, 2, 1, 8), torch.randn(4, 2, 5, 8), torch.randn(4, 2, 5, 8)
         attend = torch.rand(4, 1, 1, 5) < 0.6
         attend[..., 0] = True  # the request always takes part
-        written_out = attention(q, k, v, attend, 1e-6)  # rounds to no dropout at all
-        torch.testing.assert_close(written_out, attention(q, k, v, attend, 0.0))
-        dropped = torch.stack([attention(q, k, v, attend, 0.5) for _ in range(4000)])
+        torchs = attention(q, k, v, attend, 0.0)
+        q.requires_grad_()  # where a gradient is wanted
+        written_out = attention(q, k, v, attend, 0.0).detach()
+        torch.testing.assert_close(written_out, torchs)
+        dropped = torch.stack([attention(q, k, v, attend, 0.5).detach() for _ in range(4000)])
     # Dropout keeps the mean of what it drops from.
     error = dropped.mean(0) - written_out
     assert (error.abs() < 5 * dropped.std(0) / 4000**0.5 + 1e-4).all()

@@ -49,6 +49,12 @@ def atoms_of(standardizer: QuantileStandardizer) -> np.ndarray:
     return standardizer.atoms[0][standardizer.atoms[0].isfinite()].numpy()
 
 
+def spread(standardizer: QuantileStandardizer, x: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
+    """Values of the only column on the normal scale, atoms at a place in their intervals."""
+    z = standardizer.standardize(x[:, None])[:, 0]
+    return standardizer.spread(z, torch.zeros(len(x), dtype=torch.long), place)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_atoms_are_the_values_of_a_hundredth_of_the_rows(kind):
     x = column(kind)
@@ -61,7 +67,7 @@ def test_training_rows_become_normal(kind):
     """Dequantised, whatever is repeated; the second term: the curve has only 32 knots, and few in a gap."""
     x = torch.from_numpy(column(kind))
     place = torch.rand(N, generator=torch.Generator().manual_seed(0))
-    z = fit(x.numpy()).dequantize(x, torch.zeros(N, dtype=torch.long), place)
+    z = spread(fit(x.numpy()), x, place)
     assert ks_uniform(ndtr(z.double()).numpy()) < ks_threshold(N) + (0.03 if kind == "two peaks" else 0.004)
 
 
@@ -138,8 +144,8 @@ def test_missing_stays_missing():
     assert torch.equal(z.isnan(), torch.from_numpy(np.isnan(x[:, None])))
     assert standardizer.restore(torch.tensor([torch.nan]), 0).isnan().all()
     place = torch.full((len(x),), 0.3)
-    spread = standardizer.dequantize(torch.from_numpy(x), torch.zeros(len(x), dtype=torch.long), place)
-    assert torch.equal(spread.isnan(), z[:, 0].isnan())
+    drawn = spread(standardizer, torch.from_numpy(x), place)
+    assert torch.equal(drawn.isnan(), z[:, 0].isnan())
 
 
 def test_atoms_of_a_column_with_an_offset_are_recognised_and_come_back_exactly():
@@ -153,9 +159,8 @@ def test_atoms_of_a_column_with_an_offset_are_recognised_and_come_back_exactly()
     asked = 2_459_007.123  # as a user types it
     low, high = standardizer.edges(torch.tensor([asked], dtype=torch.float64), 0)
     assert (ndtr(high) - ndtr(low)).item() == pytest.approx((nights.column("jd").round(3) == asked).mean(), abs=1e-9)
-    column, place = torch.zeros(N, dtype=torch.long), torch.rand(N, generator=torch.Generator().manual_seed(0))
-    z = standardizer.dequantize_stored(stored[:, 0], column, place)
-    assert torch.equal(z, standardizer.dequantize(physical[:, 0], column, place))
+    place = torch.rand(N, generator=torch.Generator().manual_seed(0))
+    z = spread(standardizer, physical[:, 0], place)
     assert torch.equal(standardizer.restore(z.double(), 0), physical[:, 0])
     assert torch.equal(standardizer.restore(standardizer.standardize_stored(stored).double(), 0), physical)
 

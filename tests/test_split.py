@@ -211,7 +211,7 @@ def test_an_old_run_resumes_with_its_permutation(table, tiny, tmp_path):
     config = json.loads((run / "config.json").read_text())
     del config["experiment"]["training"]["split_version"], config["split_key"]
     (run / "config.json").write_text(json.dumps(config))
-    for name in ("split", "model", "checkpoints/epoch_000004"):
+    for name in ("split", "model", "checkpoints/state_000004"):
         (run / f"{name}.safetensors").unlink()
     train(table, tiny, run=run, resume=True, checkpoint_every=2, **OPTIONS)
     assert_same_run(tmp_path / "whole", run)
@@ -221,7 +221,7 @@ def test_an_old_run_resumes_with_its_permutation(table, tiny, tmp_path):
 def test_a_run_with_a_split_of_its_own_resumes_with_it(table, quick, tmp_path):
     split = np.random.default_rng(0).permutation(300) % 3
     train(replace(table, split=split), quick, run=tmp_path / "run", **OPTIONS)
-    (tmp_path / "run" / "checkpoints" / "epoch_000001.safetensors").unlink()
+    (tmp_path / "run" / "checkpoints" / "state_000001.safetensors").unlink()
     assert (train(table, quick, run=tmp_path / "run", resume=True, **OPTIONS).model.split == split).all()
 
 

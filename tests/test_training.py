@@ -65,12 +65,12 @@ def test_dry_run_prints_layers_counts_and_the_table_and_writes_nothing(experimen
 def test_a_table_of_ones_own_trained_by_one_process_and_asked_by_another(csv_file, tmp_path):
     run = tmp_path / "run"
     result = command(
-        csv_file, "--id-column", "star", "--request", "a", "b", "--run", run, "--epochs", 2, "--cycles", 1, *TINY
+        csv_file, "--id-column", "star", "--request", "a", "b", "--run", run, "--steps", 4, "--evaluations", 2, *TINY
     )
     assert result.returncode == 0, result.stderr
     assert "loss=" in result.stderr  # the bar
     rows = read_metrics(run)
-    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert [row["step"] for row in rows] == ["2", "4"]
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["command"].startswith("python training.py")
     assert sum(metrics["rows"].values()) == 300
@@ -168,7 +168,21 @@ def test_missing_data_files_say_where_to_get_them(name, tmp_path):
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_killed_run_resumes_to_the_same_weights_and_metrics(csv_file, tmp_path, recipe):
-    arguments = [csv_file, "--recipe", recipe, "--epochs", 60, "--cycles", 3, "--checkpoint-every", 4, *TINY]
+    budget = ["--epochs", 60, "--cycles", 3] if recipe == "published" else ["--steps", 300, "--evaluations", 60]
+    arguments = [
+        csv_file,
+        "--recipe",
+        recipe,
+        *budget,
+        "--checkpoint-every",
+        4,
+        *TINY,
+        "--layers",
+        2,
+        "--head-layers",
+        2,
+    ]
+    arguments += [] if recipe == "published" else ["--patience", 1]
     assert command(*arguments, "--run", tmp_path / "whole").returncode == 0
     run = tmp_path / "killed"
     process = subprocess.Popen(
@@ -179,7 +193,7 @@ def test_a_killed_run_resumes_to_the_same_weights_and_metrics(csv_file, tmp_path
         stderr=subprocess.DEVNULL,
     )
     deadline = time.time() + 60
-    while not (run / "checkpoints" / "epoch_000008.safetensors").exists() and time.time() < deadline:
+    while not (run / "checkpoints" / "state_000008.safetensors").exists() and time.time() < deadline:
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -190,12 +204,12 @@ def test_a_killed_run_resumes_to_the_same_weights_and_metrics(csv_file, tmp_path
 
 
 def test_the_command_line_starts_from_a_trained_model(csv_file, tmp_path):
-    flags = ["--epochs", 2, "--cycles", 1, *TINY]
+    flags = ["--steps", 4, *TINY]
     assert command(csv_file, "--columns", "a", "b", "--run", tmp_path / "old", *flags).returncode == 0
-    frozen = ["--learning-rate", 1e-30, "--min-learning-rate", 0, "--weight-decay", 0, "--epochs", 1, "--cycles", 1]
+    frozen = ["--learning-rate", 1e-30, "--weight-decay", 0, "--steps", 2]
     result = command(csv_file, "--init-from", tmp_path / "old", "--run", tmp_path / "new", *frozen)
     assert result.returncode == 0, result.stderr
-    old, new = (Emulator.load(tmp_path / name, "cpu") for name in ("old", "new"))
+    old, new = (Emulator.load(tmp_path / name, "cpu", calibrated=False) for name in ("old", "new"))
     assert set(new.columns) > set(old.columns)
     given = {"b": [0.2]}
     assert np.array_equal(old.conditional("a", given).rvs(9, seed=0), new.conditional("a", given).rvs(9, seed=0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,23 +30,25 @@ class Emulator:
     Args:
         model: Network, standardizer, vocabulary.
         device: Where to compute; a GPU if there is one, else the CPU.
+        calibrated: Widen densities by what the validation rows asked for (`model.scaling.Recalibration`); without it,
+            answers are the network's own.
     """
 
-    def __init__(self, model: Model, device: str | torch.device | None = None):
+    def __init__(self, model: Model, device: str | torch.device | None = None, calibrated: bool = True):
         self.device = pick_device(device)
         model.network.to(self.device).eval()
         model.standardizer.to("cpu" if self.device.type == "mps" else self.device)  # mps has no float64
-        self.model = model
+        self.model = model if calibrated else replace(model, calibration=None)
 
     @classmethod
-    def load(cls, run: str | Path, device: str | torch.device | None = None) -> Emulator:
+    def load(cls, run: str | Path, device: str | torch.device | None = None, calibrated: bool = True) -> Emulator:
         """Load a run folder.
 
         Raises:
             FileNotFoundError: If it is not a run folder, or holds no weights yet.
             ValueError: If a file in it is damaged.
         """
-        return cls(load_model(run), device)
+        return cls(load_model(run), device, calibrated)
 
     def __repr__(self) -> str:
         parameters, _ = self.model.network.count_parameters()

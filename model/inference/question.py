@@ -67,21 +67,26 @@ class Question:
     @torch.no_grad()
     def encode(self, rows: slice) -> Tensor:
         """The conditions of some rows, (N, D), on the device."""
-        values = self.values[rows]
-        given = (~values.isnan()).any(dim=0).nonzero().squeeze(1)  # slots for columns that some row has
-        values = values[:, given].to(self.device)  # (N, L)
-        token = torch.where(values.isnan(), 0, (given + 1).to(self.device))
-        request = torch.full((len(values),), self.index + 1, device=self.device)
-        step = max(1, TOKENS[self.device.type] // (1 + len(given)))
-        parts = zip(token.split(step), values.nan_to_num(0.0).split(step), request.split(step))
-        return torch.cat([self.model.network.encode(*part) for part in parts])
+        values, slots = self.values[rows], self.model.network.slots
+        length = int((~values[:, slots.single.to(values.device)].isnan()).sum(dim=1).max()) if len(values) else 0
+        patched = not bool(values[:, slots.patches[slots.patches >= 0].to(values.device)].isnan().all())
+        step = max(1, TOKENS[self.device.type] // (1 + length + patched * len(slots.patches)))
+        conditions = []
+        for part in values.split(step):
+            part = part.to(self.device)
+            token, value, patch = slots.pack(part, ~part.isnan(), length, patched)
+            request = torch.full((len(part),), self.index + 1, device=self.device)
+            conditions.append(self.model.network.encode(token, value, request, patch))
+        return torch.cat(conditions)
 
     def curves(self, rows: slice, resolution: Resolution) -> MonotoneSpline:
         """Quantile functions of some rows, from the normal to the standard scale."""
-        return MonotoneSpline(*map(torch.cat, zip(*self._blocks(rows, resolution.points, self._curves, resolution))))
+        curve = MonotoneSpline(*map(torch.cat, zip(*self._blocks(rows, resolution.points, self._curves, resolution))))
+        return self.model.calibration.curves(curve, self.index, self._share(rows))
 
     def push(self, rows: slice, xi: Tensor) -> Tensor:
         """Normal quantiles -> standard scale, (N, Q), each solved for by itself."""
+        xi = self.model.calibration.to_network(xi, self.index, self._share(rows))
         return torch.cat(list(self._blocks(rows, xi.shape[1], self._push, xi)))
 
     def log_probability(self, rows: slice, x: Tensor) -> Tensor:
@@ -89,7 +94,7 @@ class Question:
         standardizer = self.model.standardizer
         x = x.to(standardizer.minimum.device)
         low, high = standardizer.edges(x, self.index)
-        parts = self._blocks(rows, 2 * x.shape[1], self._log_probability, low, high)
+        parts = self._blocks(rows, 2 * x.shape[1], self._log_probability, low, high, self._share(rows))
         result = torch.cat(list(parts)) + torch.where(low < high, 0.0, standardizer.log_slope(x, self.index))
         return torch.where((low == high) & low.isinf(), -torch.inf, result)  # no value of this column
 
@@ -99,6 +104,10 @@ class Question:
         if method == "ancestral" and not isinstance(head, DDPM):
             raise ValueError("ancestral sampling belongs to the published recipe's steps: use method='flow' or 'sde'")
         return head.sample(self.encode(rows), size, generator).squeeze(-1)
+
+    def _share(self, rows: slice) -> Tensor:
+        """The share of the other columns that is given in some rows, (N,)."""
+        return (~self.values[rows].isnan()).sum(dim=1) / max(1, self.values.shape[1] - 1)
 
     def _blocks(self, rows: slice, points: int, function: Callable, *arguments) -> Iterator:
         """A function of conditions, applied so that a block has so many points; arguments with rows are cut alike."""
@@ -117,13 +126,14 @@ class Question:
         z = flow.field(self.model.network.head, cond, flow.FULL.steps).push(xi.float().to(self.device))
         return z.to(self.model.standardizer.minimum.device).double()
 
-    def _log_probability(self, cond: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    def _log_probability(self, cond: Tensor, low: Tensor, high: Tensor, share: Tensor) -> Tensor:
         """Log density on the standard scale where low == high, else the log probability between them."""
         ode = flow.field(self.model.network.head, cond, flow.FULL.steps)
         is_point, half = low == high, STEP * ode.scale.to(low.device).double()
         ends = torch.cat([torch.where(is_point, low - half, low), torch.where(is_point, high + half, high)], dim=1)
         is_end = ends.isinf()  # of the scale itself, where the lowest or the highest atom lies
         xi = ode.pull(ends.masked_fill(is_end, 0.0).float().to(self.device)).to(low.device).double()
+        xi = self.model.calibration.from_network(xi, self.index, share)
         a, b = torch.where(is_end, ends, xi).chunk(2, dim=1)  # (N, Q) each
         middle = 0.5 * (a + b)
         density = -0.5 * middle.square() - flow.HALF_LOG_2PI + ((b - a).clamp(min=1e-6) / (2 * half)).log()

@@ -7,6 +7,7 @@ one; a new noise schedule stands beside the one in `schedule`.
 from .ddpm import DDPM
 from .network import Batch, DensityNetwork
 from .schedule import SigmoidSchedule
+from .slots import Slots
 from .velocity import VelocityHead
 
-__all__ = ["DDPM", "Batch", "DensityNetwork", "SigmoidSchedule", "VelocityHead"]
+__all__ = ["DDPM", "Batch", "DensityNetwork", "SigmoidSchedule", "Slots", "VelocityHead"]

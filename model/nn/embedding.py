@@ -89,3 +89,40 @@ class PeriodicEmbedding(NonLinearEmbedding):
         phase = 2 * math.pi * F.embedding(token, self.frequency) * value.unsqueeze(-1)  # (B, L, FREQUENCIES)
         waves = self.periodic(torch.cat([phase.sin(), phase.cos()], dim=-1))  # (B, L, D)
         return self.activation(weight * value.unsqueeze(-1) + bias + waves)
+
+
+class PatchEmbedding(nn.Module):
+    r"""Neighbouring columns of a group become one vector.
+
+    .. math:: y_p = B f(A_p [M_p, m_p] + a_p) + b_p
+
+    M are the values of the patch, 0 where not given, and m says which are. A, a and b belong to the patch, B is shared.
+
+    Args:
+        patches: Number of patches P.
+        width: Columns of a patch W.
+        dim: Embedding width D.
+        activation: Name of f in ``torch.nn.functional``.
+    """
+
+    def __init__(self, patches: int, width: int, dim: int, activation: str):
+        super().__init__()
+        self.first = nn.Parameter(torch.randn(patches, 2 * width, dim) / math.sqrt(2 * width))
+        self.bias = nn.Parameter(torch.zeros(patches, dim))
+        self.second = nn.Linear(dim, dim, bias=False)
+        self.name = nn.Parameter(0.1 * torch.randn(patches, dim))
+        self.activation = getattr(F, activation)
+
+    def forward(self, patch: Tensor) -> tuple[Tensor, Tensor]:
+        """Embed patches.
+
+        Args:
+            patch: Standardised values, NaN where not given, (B, P, W).
+
+        Returns:
+            (B, P, D), and True where nothing of a patch is given, (B, P).
+        """
+        given = ~patch.isnan()
+        known = torch.cat([patch.nan_to_num(0.0), given.to(patch.dtype)], dim=-1)  # (B, P, 2 W)
+        hidden = self.activation(torch.einsum("bpw,pwd->bpd", known, self.first) + self.bias)  # (B, P, D)
+        return self.second(hidden) + self.name, ~given.any(dim=-1)

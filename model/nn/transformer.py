@@ -37,18 +37,20 @@ def attention(q: Tensor, k: Tensor, v: Tensor, attend: Tensor, p: float) -> Tens
     Returns:
         (B, H, R, D / H).
     """
-    if p == 0 or q.device.type != "cpu":
+    if q.device.type != "cpu" or not q.requires_grad:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=attend, dropout_p=p)
-    # With dropout torch has no fast way on the CPU; written out, it is faster with the dropout above.
+    # On the CPU torch's own is slow with dropout, and its way back is ten times slower than this.
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)  # (B, H, R, S)
-    return dropout(scores.masked_fill(~attend, -torch.inf).softmax(-1), p) @ v
+    weights = scores.masked_fill(~attend, -torch.inf).softmax(-1)
+    return (dropout(weights, p) if p else weights).to(v.dtype) @ v
 
 
 class EncoderLayer(nn.Module):
-    """PyTorch's post-norm encoder layer, which can be asked for its first slots only.
+    """PyTorch's encoder layer, which can be asked for its first slots only.
 
     Keys and values are needed from every slot; queries, the output projection and the feed-forward network only
-    where a result is read.
+    where a result is read. Published is the post-norm layer; ``norm="pre"`` normalises what goes into its two parts
+    instead, which trains faster and at higher rates (Xiong et al. 2020, arXiv:2002.04745).
 
     Args:
         config: Sizes of the Transformer.
@@ -59,6 +61,7 @@ class EncoderLayer(nn.Module):
         dim = config.embedding_dim
         self.heads = config.heads
         self.dropout = config.dropout
+        self.pre_norm = config.norm == "pre"
         self.activation = getattr(F, config.activation)
         self.qkv = nn.Linear(dim, 3 * dim)
         self.out = nn.Linear(dim, dim)
@@ -82,6 +85,10 @@ class EncoderLayer(nn.Module):
         Returns:
             Hidden states, (B, R, D), R = n_read or S.
         """
+        if self.pre_norm:
+            normed = self.norm1(x)
+            x = x[:, :n_read] + self._drop(self._attention(normed, normed[:, :n_read], attend))  # (B, R, D)
+            return x + self._drop(self._feed_forward(self.norm2(x)))
         read = x[:, :n_read]  # (B, R, D)
         x = self.norm1(read + self._drop(self._attention(x, read, attend)))
         return self.norm2(x + self._drop(self._feed_forward(x)))
@@ -122,6 +129,7 @@ class Encoder(nn.Module):
     def __init__(self, config: NetworkConfig):
         super().__init__()
         self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(config.embedding_dim) if config.norm == "pre" else nn.Identity()
 
     def forward(self, name: Tensor, context: Tensor, is_pad: Tensor) -> Tensor:
         """Summarise a context for a request.
@@ -138,4 +146,4 @@ class Encoder(nn.Module):
         attend = F.pad(~is_pad, (1, 0), value=True)[:, None, None, :]  # (B, 1, 1, S)
         for layer in self.layers[:-1]:
             x = layer(x, attend)
-        return self.layers[-1](x, attend, n_read=1).squeeze(1)  # (B, D)
+        return self.norm(self.layers[-1](x, attend, n_read=1).squeeze(1))  # (B, D)

@@ -18,6 +18,12 @@ SMALLEST_SCALE = 0.005  # of the first guess, on the standard scale: narrower de
 TIME_POWER = 1.5  # > 1: little noise, where a density's edges are made, is trained on more often
 
 
+def in_full(layer: nn.Linear, x: Tensor) -> Tensor:
+    """A layer whose numbers are the answer itself, in the precision of its weights: bf16 has two digits."""
+    with torch.autocast(x.device.type, enabled=False):
+        return layer(x.to(layer.weight.dtype))
+
+
 class VelocityDenoiser(nn.Module):
     """Predicts the velocity of x_t from (x_t, t, c).
 
@@ -60,9 +66,10 @@ class VelocityDenoiser(nn.Module):
             The velocity, (B, K).
         """
         x = x_t.unsqueeze(-1)  # (B, K, 1)
-        for linear, shift, view in zip(self.linear, time, cond):
-            x = self.activation(linear(x) + (shift + view))  # (B, K, W)
-        return self.out(x).squeeze(-1)
+        for i, (linear, shift, view) in enumerate(zip(self.linear, time, cond)):
+            x = linear(x) if i else in_full(linear, x)  # (B, K, W)
+            x = self.activation(x + (shift + view))
+        return in_full(self.out, x).squeeze(-1)
 
 
 class VelocityHead(nn.Module):
@@ -108,7 +115,7 @@ class VelocityHead(nn.Module):
 
     def first_guess(self, cond: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and scale of the normal first guess, (B, D) -> (B, 1) each."""
-        mean, width = self.guess(cond).unsqueeze(-1).unbind(1)  # (B, 1)
+        mean, width = in_full(self.guess, cond).unsqueeze(-1).unbind(1)  # (B, 1)
         return mean, SMALLEST_SCALE + F.softplus(width + 0.54)  # 1 where width is 0
 
     def draw(self, n: int, draws: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@
     config.json                          the experiment, the columns, where the rows came from
     split.safetensors                    which rows are trained on, validated on and kept for tests
     model.safetensors                    weights, standardizer and split: all that inference and evaluation need
-    checkpoints/epoch_000064.safetensors all that a resume needs; the last two are kept
+    checkpoints/state_000064.safetensors all that a resume needs; the last two are kept
 
 Every file is written beside its place and moved there when it is complete. Tensors carry a checksum. Nothing is
 pickled, so loading a run executes no code of whoever made it.
@@ -13,7 +13,6 @@ pickled, so loading a run executes no code of whoever made it.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import tempfile
@@ -25,8 +24,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -34,7 +31,8 @@ from ..config import Experiment
 from ..datasets.split import SplitKey
 from ..datasets.vocabulary import Vocabulary
 from ..nn import DensityNetwork
-from ..scaling import QuantileStandardizer, Standardizer
+from ..scaling import QuantileStandardizer, Recalibration, Standardizer
+from .files import load_tensors, save_tensors, write_atomically
 
 FORMAT = 1
 KEPT_STATES = 2
@@ -55,6 +53,8 @@ class Model:
         split_key: What will decide it for rows that are new; None if unknown.
         source: Where the rows came from, in words.
         fingerprint: Checksum of the table that was split.
+        groups: The group of each column; columns that stand alone if left out.
+        calibration: What was too narrow on validation rows is widened; nothing is, if left out.
     """
 
     experiment: Experiment
@@ -67,6 +67,12 @@ class Model:
     source: str = ""
     fingerprint: str = ""
     split_key: SplitKey | None = None
+    groups: tuple[str, ...] = ()
+    calibration: Recalibration | None = None
+
+    def __post_init__(self):
+        self.groups = tuple(self.groups) or self.vocabulary.names
+        self.calibration = self.calibration or Recalibration(len(self.vocabulary))
 
 
 def make_standardizer(n_columns: int, experiment: Experiment) -> Standardizer | QuantileStandardizer:
@@ -105,6 +111,7 @@ def save_config(run: Path, model: Model, command: str = ""):
         "source": model.source,
         "fingerprint": model.fingerprint,
         "split_key": model.split_key and model.split_key._asdict(),
+        "groups": model.groups,
     }
     write_atomically(run / "config.json", json.dumps(config, indent=1).encode())
     # A run that started from a trained model could not find the split again by itself.
@@ -115,6 +122,7 @@ def save_model(run: Path, model: Model):
     """Write what inference needs beside the config."""
     tensors = {f"network.{k}": v for k, v in model.network.state_dict().items()}
     tensors |= {f"standardizer.{k}": v for k, v in model.standardizer.state_dict().items()}
+    tensors |= {f"calibration.{k}": v for k, v in model.calibration.state_dict().items()}
     tensors["split"] = torch.from_numpy(model.split)
     save_tensors(run / "model.safetensors", tensors)
 
@@ -134,9 +142,12 @@ def load_model(run: str | Path) -> Model:
     experiment = _experiment(run, config)
     n_columns = len(config["columns"])
     with torch.random.fork_rng(devices=[]):  # initial weights are drawn only to be overwritten
-        network, standardizer = DensityNetwork(n_columns, experiment), make_standardizer(n_columns, experiment)
+        network = DensityNetwork(n_columns, experiment, config.get("groups", ()))
+    standardizer, calibration = make_standardizer(n_columns, experiment), Recalibration(n_columns)
     for part, module in (("network.", network), ("standardizer.", standardizer)):
         module.load_state_dict({k.removeprefix(part): v for k, v in tensors.items() if k.startswith(part)})
+    if "calibration.shift" in tensors:  # earlier versions had none
+        calibration.load_state_dict({k: tensors[f"calibration.{k}"] for k in calibration.state_dict()})
     return Model(
         experiment=experiment,
         vocabulary=Vocabulary(config["columns"]),
@@ -148,6 +159,8 @@ def load_model(run: str | Path) -> Model:
         source=config["source"],
         fingerprint=config["fingerprint"],
         split_key=SplitKey.from_config(config, experiment.training),
+        groups=config.get("groups", ()),
+        calibration=calibration,
     )
 
 
@@ -175,12 +188,12 @@ def load_plan(run: Path) -> Plan:
     )
 
 
-def save_state(run: Path, epoch: int, tensors: dict[str, Tensor], facts: dict):
-    """Write what a resume after ``epoch`` epochs needs, then drop all but the last states."""
+def save_state(run: Path, rounds: int, tensors: dict[str, Tensor], facts: dict):
+    """Write what a resume after so many rounds (epochs, or evaluations) needs, then drop all but the last states."""
     folder = run / "checkpoints"
     folder.mkdir(exist_ok=True)
-    save_tensors(folder / f"epoch_{epoch:06d}.safetensors", tensors, facts | {"epoch": epoch})
-    for old in sorted(folder.glob("epoch_*.safetensors"))[:-KEPT_STATES]:
+    save_tensors(folder / f"state_{rounds:06d}.safetensors", tensors, facts | {"rounds": rounds})
+    for old in sorted(folder.glob("state_*.safetensors"))[:-KEPT_STATES]:
         old.unlink()
 
 
@@ -190,59 +203,12 @@ def load_state(run: Path) -> tuple[dict[str, Tensor], dict]:
     Raises:
         FileNotFoundError: If there is none.
     """
-    for path in sorted((run / "checkpoints").glob("epoch_*.safetensors"), reverse=True):
+    for path in sorted((run / "checkpoints").glob("state_*.safetensors"), reverse=True):
         try:
             return load_tensors(path)
         except ValueError as error:
             warnings.warn(f"{error}; going back to the state before it", stacklevel=2)
     raise FileNotFoundError(f"{run} holds no state to resume from")
-
-
-def save_tensors(path: Path, tensors: dict[str, Tensor], facts: dict | None = None):
-    """Write tensors, facts (anything JSON can hold) and a checksum of both as one safetensors file, atomically."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    text = json.dumps(facts or {})
-    # One entry only: safetensors writes several in random order, and equal runs should give equal files.
-    metadata = {"checked": json.dumps({"facts": text, "sha256": _checksum(tensors, text)})}
-    write_atomically(path, safetensors.torch.save(tensors, metadata))
-
-
-def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
-    """What `save_tensors` wrote.
-
-    Raises:
-        ValueError: If the file is cut short or its checksum is wrong.
-    """
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            checked = json.loads(file.metadata()["checked"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        damaged = checked["sha256"] != _checksum(tensors, checked["facts"])
-    except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is damaged or incomplete ({error}): restore it from a copy") from error
-    if damaged:
-        raise ValueError(f"{path} is damaged (its checksum does not match): restore it from a copy")
-    return tensors, json.loads(checked["facts"])
-
-
-def write_atomically(path: Path, content: bytes):
-    """Write a file so that its place holds the old content or the new one, never a part.
-
-    Raises:
-        OSError: If it cannot be written (disk full, say); what stood there before is intact.
-    """
-    part = path.with_name(path.name + ".tmp")
-    try:
-        with open(part, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise OSError(
-            error.errno, f"could not write {path} ({error.strerror}); the file before it is intact"
-        ) from error
 
 
 def _load_config(run: Path) -> dict:
@@ -264,11 +230,3 @@ def _experiment(run: Path, config: dict) -> Experiment:
         return Experiment.from_dict(config["experiment"])
     except (KeyError, TypeError) as error:
         raise ValueError(f"{run / 'config.json'} was written by another version: {error}") from error
-
-
-def _checksum(tensors: dict[str, Tensor], text: str) -> str:
-    digest = hashlib.sha256(text.encode())
-    for name in sorted(tensors):
-        digest.update(name.encode())
-        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

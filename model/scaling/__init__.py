@@ -5,7 +5,8 @@ rows; the quantiles of an answer are computed in ``inference``.
 """
 
 from .quantile import QuantileStandardizer
+from .recalibration import Answers, Recalibration
 from .robust import Standardizer
 from .spline import MonotoneSpline
 
-__all__ = ["MonotoneSpline", "QuantileStandardizer", "Standardizer"]
+__all__ = ["Answers", "MonotoneSpline", "QuantileStandardizer", "Recalibration", "Standardizer"]

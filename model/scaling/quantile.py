@@ -16,7 +16,10 @@ from .spline import MonotoneSpline
 KNOTS, LEVELS = 64, 32  # room in the tables; quantiles that are looked at, at most
 ATOM_SHARE, ATOM_ROWS = 0.01, 5  # a value that so many of the rows hold is an atom
 ATOMS = int(1 / ATOM_SHARE)
-KNOT_ROWS = 50  # rows between two knots, at least: fewer would make the density follow the noise of the training rows
+# Between two knots lie n^(2/3) of n rows, at least: with fewer the curve follows the noise of the training rows, and
+# what is a straight line in the table has as many bends as there are knots.
+SPACING = 2 / 3
+GAP_ROWS, GAP_SHARE, FLAT = 16, 0.5, 0.05  # rows between knots, most of whose distance is one step; its slope
 MARGIN = 0.05  # of a column's range, by which samples may exceed it at most
 LIMIT = 7.0  # standard deviations: further out, probabilities have no digits left
 
@@ -26,7 +29,7 @@ class QuantileStandardizer(Scaling):
 
     F has a smooth part, a monotone spline through at most 32 quantiles, and a step at each **atom**, a value that at
     least 1% of the training rows hold. On the normal scale an atom is an interval of its probability: `restore` gives
-    the value back for any z inside, `dequantize` draws z within it. Beyond the training rows the curve goes on for two
+    the value back for any z inside, `spread` draws z within it. Beyond the training rows the curve goes on for two
     standard deviations or 5% of the column's range, whichever is less, and `restore` stops there.
 
     Fitted once, on training rows. NaN stays NaN.
@@ -62,7 +65,7 @@ class QuantileStandardizer(Scaling):
             x, z = (
                 _knots(smooth, observed[0], observed[-1]) if len(smooth) else (observed[[0, -1]], np.array([-1.0, 1.0]))
             )
-            curve = MonotoneSpline.through(torch.from_numpy(x)[None], torch.from_numpy(z)[None])
+            curve = _through(x, z)
             room = torch.arange(1, KNOTS - len(x) + 1, dtype=torch.float64)  # the last slope goes on
             last = curve.slope[0, -1]
             self.x[i] = torch.cat([curve.x[0], curve.x[0, -1] + room])
@@ -96,22 +99,23 @@ class QuantileStandardizer(Scaling):
         """Physical -> normal scale, (N, V) -> (N, V), float32; an atom becomes the middle of its interval."""
         return self._between(values.T, slice(None), 0.5).T.contiguous()
 
-    def dequantize(self, x: Tensor, column: Tensor, place: Tensor) -> Tensor:
-        """Physical -> normal scale of one value per row, an atom's at a place in 0 .. 1 within its interval.
+    def spread(self, z: Tensor, column: Tensor, place: Tensor) -> Tensor:
+        """Give atoms a place in their intervals: a target is drawn anew each time it is trained on.
 
         Args:
-            x: Values, (N,).
+            z: What `standardize` gave, one value per row, (N,).
             column: Their columns, 0 .. V-1, (N,).
-            place: For instance uniform noise, (N,).
+            place: In 0 .. 1, (N,).
 
         Returns:
             (N,), float32.
         """
-        return self._between(x.unsqueeze(1), column, place.unsqueeze(1)).squeeze(1)
-
-    def dequantize_stored(self, values: Tensor, column: Tensor, place: Tensor) -> Tensor:
-        """As `dequantize`, of values as a table stores them: float32 differences from the columns' offsets, (N,)."""
-        return self.dequantize(values.double() + self.offset[column], column, place)
+        low, high = self.low[column], self.high[column]  # (N, A)
+        middle = _within(low, high, torch.full_like(place, 0.5).unsqueeze(1))
+        is_atom = low.isfinite() & (middle == z.unsqueeze(1))
+        which = is_atom.to(torch.uint8).argmax(dim=1, keepdim=True)
+        drawn = _within(low.gather(1, which), high.gather(1, which), place.unsqueeze(1)).squeeze(1)
+        return torch.where(is_atom.any(dim=1), drawn, z)
 
     def edges(self, x: Tensor, column: int) -> tuple[Tensor, Tensor]:
         """The interval of the normal scale that each value stands for: a point, or for an atom its two ends.
@@ -164,7 +168,7 @@ class QuantileStandardizer(Scaling):
     def _between(self, x: Tensor, rows, place: Tensor | float) -> Tensor:
         low, high = self._edges(x, rows)
         p_low, p_high = ndtr(low), ndtr(high)
-        return torch.where(low == high, low, ndtri(p_low + place * (p_high - p_low))).clamp(-LIMIT, LIMIT).float()
+        return torch.where(low == high, low.clamp(-LIMIT, LIMIT).float(), _within(p_low, p_high, place))
 
     def _edges(self, x: Tensor, rows) -> tuple[Tensor, Tensor]:
         x = as_stored(x, self.offset[rows].unsqueeze(1)).contiguous()  # as in tables: so atoms are recognised
@@ -179,6 +183,11 @@ class QuantileStandardizer(Scaling):
         return MonotoneSpline(self.x[rows], self.z[rows], self.slope[rows])
 
 
+def _within(low: Tensor, high: Tensor, place: Tensor | float) -> Tensor:
+    """A place in 0 .. 1 between two probabilities, on the normal scale, float32."""
+    return ndtri(low + place * (high - low)).clamp(-LIMIT, LIMIT).float()
+
+
 def _mix(z: Tensor, total: Tensor, passed: Tensor) -> Tensor:
     """Where the curve's z stands on the scale of all values, atoms of some of their total probability lying below it.
 
@@ -191,21 +200,47 @@ def _mix(z: Tensor, total: Tensor, passed: Tensor) -> Tensor:
     return torch.where((total == 0) | far & (total < 1), z, mixed)
 
 
+def _gaps(values: np.ndarray, ranks: np.ndarray) -> np.ndarray:
+    """Ranks on both sides of the gaps of sorted values, between knots at these ranks: where densities are 0.
+
+    A gap takes most of the distance between two knots that have rows enough between them for this not to be chance.
+    Outliers make gaps too: none is looked for beyond the last but one knot.
+    """
+    found = []
+    for low, high in zip(ranks[1:-2], ranks[2:-1]):
+        steps = np.diff(values[low : high + 1])
+        if len(steps) >= GAP_ROWS and steps.max() > GAP_SHARE * steps.sum():
+            place = low + int(steps.argmax())
+            found += [place, place + 1]
+    return np.array(found[: KNOTS - LEVELS - 4], dtype=int)
+
+
+def _through(x: np.ndarray, z: np.ndarray) -> MonotoneSpline:
+    """The curve through knots, (K,): smooth, but that it is as steep at the edge of a gap as the values beside it."""
+    curve = MonotoneSpline.through(torch.from_numpy(x)[None], torch.from_numpy(z)[None])
+    steep = (curve.y.diff() / curve.x.diff())[0]
+    slope = curve.slope[0].clone()
+    for i in (steep[1:-1] < FLAT * torch.minimum(steep[:-2], steep[2:])).nonzero().flatten().tolist():
+        slope[i + 1], slope[i + 2] = steep[i], steep[i + 2]
+    return curve._replace(slope=slope[None])
+
+
 def _knots(values: np.ndarray, minimum: float, maximum: float) -> tuple[np.ndarray, np.ndarray]:
     """Knots of the curve of sorted values, at least two of which differ: x (K,) and z (K,).
 
-    Even in z, at least `KNOT_ROWS` apart, the outermost values being knots themselves, and two more beyond them.
+    Even in z, at least n^(2/3) of n rows apart, the outermost values being knots themselves, and two more beyond them.
     """
     n = len(values)
     ranks = ndtr(torch.linspace(-1, 1, LEVELS, dtype=torch.float64) * ndtri(torch.tensor(1 - 0.5 / n).double())).numpy()
     ranks = np.unique(np.round(ranks * n - 0.5).astype(int).clip(0, n - 1))
-    kept, apart = [n // 2], min(KNOT_ROWS, max(1, n // 8))
+    kept, apart = [n // 2], max(1, round(n**SPACING))
     for side in (ranks[ranks > n // 2], ranks[ranks < n // 2][::-1]):  # outwards from the median
         last = n // 2
         for rank in side[:-1]:
             if abs(rank - last) >= apart:
                 kept.append(last := rank)
-    x = np.unique(values[np.sort([0, *kept, n - 1])])
+    ranks = np.sort([0, *kept, n - 1])
+    x = np.unique(values[np.append(ranks, _gaps(values, ranks))])
     # A repeated value stands where the middle of its rows does.
     middle = 0.5 * (np.searchsorted(values, x, "left") + np.searchsorted(values, x, "right"))
     z = ndtri(torch.from_numpy(middle / n)).numpy()

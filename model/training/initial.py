@@ -11,7 +11,7 @@ from ..config import Experiment
 from ..datasets import TRAIN, Table, split_rows
 from ..datasets.split import SplitKey
 from ..datasets.vocabulary import Vocabulary
-from ..nn import DensityNetwork
+from ..nn import DensityNetwork, Slots
 from ..run_folder import Model, make_standardizer
 
 # Rows from which medians and scales are taken, at most: more would not change them, and the table may exceed memory.
@@ -26,13 +26,15 @@ def make_model(table: Table, experiment: Experiment) -> Model:
     rows = np.flatnonzero(split == TRAIN)
     if len(rows) > FITTED_ROWS:
         rows = np.sort(np.random.default_rng(config.seed).choice(rows, FITTED_ROWS, replace=False))
+    experiment = fit_to_table(table, experiment)
     return Model(
         experiment=experiment,
         vocabulary=Vocabulary(table.names),
         units=table.units,
         requestable=table.requestable,
         standardizer=make_standardizer(len(table.names), experiment).fit(table.values[rows], table.names, table.offset),
-        network=DensityNetwork(len(table.names), experiment),
+        network=DensityNetwork(len(table.names), experiment, table.groups),
+        groups=table.groups,
         split=split,
         source=table.source,
         fingerprint=table.fingerprint(),
@@ -44,6 +46,13 @@ def make_model(table: Table, experiment: Experiment) -> Model:
             test_fraction=config.test_fraction,
         ),
     )
+
+
+def fit_to_table(table: Table, experiment: Experiment) -> Experiment:
+    """The experiment with all that is left to the table filled in, from its training rows and its slots."""
+    config, slots = experiment.training, Slots(table.groups)
+    rows = round(len(table) * (1 - config.test_fraction - config.val_fraction))
+    return experiment.follow(rows, len(slots.single) + len(slots.patches), len(slots.patches) > 0)
 
 
 def column_order(trained: Model, table: Table) -> tuple[str, ...]:

@@ -5,52 +5,56 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from .optimizers import Improved, Published
+
 
 def pack(
-    network: nn.Module,
-    standardizer: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    scheduler: torch.optim.lr_scheduler.LRScheduler,
-    generator: torch.Generator,
+    networks: nn.Module, standardizer: nn.Module, optimizer: Published | Improved, generator: torch.Generator
 ) -> tuple[dict[str, Tensor], dict]:
-    """Weights, scales, the optimiser's moments and every random state; facts are what JSON can hold."""
-    tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
+    """Weights, scales, the optimisers' moments and every random state; facts are what JSON can hold."""
+    tensors = {f"network.{name}": tensor for name, tensor in networks.state_dict().items()}
     tensors |= {f"standardizer.{name}": tensor for name, tensor in standardizer.state_dict().items()}
-    state = optimizer.state_dict()
-    for i, moments in state["state"].items():
-        tensors |= {f"optimizer.{i}.{name}": tensor for name, tensor in moments.items()}
+    states = [one.state_dict() for one in optimizer.optimizers]
+    for k, one in enumerate(states):
+        for i, moments in one["state"].items():
+            tensors |= {f"optimizer.{k}.{i}.{name}": torch.as_tensor(tensor) for name, tensor in moments.items()}
     tensors |= {"rng.batches": generator.get_state(), "rng.cpu": torch.get_rng_state()}
     if generator.device.type == "cuda":
         tensors["rng.cuda"] = torch.cuda.get_rng_state(generator.device)
-    return tensors, {"param_groups": state["param_groups"], "scheduler": scheduler.state_dict()}
+    facts = {"param_groups": [one["param_groups"] for one in states]}
+    if isinstance(optimizer, Published):
+        facts["scheduler"] = optimizer.scheduler.state_dict()
+    return tensors, facts
 
 
 def unpack(
     tensors: dict[str, Tensor],
     facts: dict,
-    network: nn.Module,
+    networks: nn.Module,
     standardizer: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    scheduler: torch.optim.lr_scheduler.LRScheduler,
+    optimizer: Published | Improved,
     generator: torch.Generator,
 ):
     """Put back what `pack` took; random states of a device that this machine lacks are left as they are."""
-    modules: dict[str, dict[str, Tensor]] = {"network": {}, "standardizer": {}}
-    moments: dict[int, dict[str, Tensor]] = {}
+    unpack_module(tensors, "network", networks)
+    unpack_module(tensors, "standardizer", standardizer)
+    moments: list[dict[int, dict[str, Tensor]]] = [{} for _ in optimizer.optimizers]
     for name, tensor in tensors.items():
-        part, _, rest = name.partition(".")
-        if part in modules:
-            modules[part][rest] = tensor
-        elif part == "optimizer":
-            i, _, moment = rest.partition(".")
-            moments.setdefault(int(i), {})[moment] = tensor
-    network.load_state_dict(modules["network"])
-    standardizer.load_state_dict(modules["standardizer"])
-    optimizer.load_state_dict({"state": moments, "param_groups": facts["param_groups"]})
-    scheduler.load_state_dict(facts["scheduler"])
+        if name.startswith("optimizer."):
+            _, k, i, moment = name.split(".")
+            moments[int(k)].setdefault(int(i), {})[moment] = tensor
+    for one, state, groups in zip(optimizer.optimizers, moments, facts["param_groups"]):
+        one.load_state_dict({"state": state, "param_groups": groups})
+    if isinstance(optimizer, Published):
+        optimizer.scheduler.load_state_dict(facts["scheduler"])
     torch.set_rng_state(tensors["rng.cpu"])
     if generator.device.type == "cuda" and "rng.cuda" in tensors:
         torch.cuda.set_rng_state(tensors["rng.cuda"], generator.device)
     # A generator's state belongs to its kind of device: a run moved to another one draws other batches from here on.
     if generator.get_state().shape == tensors["rng.batches"].shape:
         generator.set_state(tensors["rng.batches"])
+
+
+def unpack_module(tensors: dict[str, Tensor], name: str, module: nn.Module):
+    """Put back the tensors of one module."""
+    module.load_state_dict({k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")})

@@ -83,7 +83,8 @@ def test_rows_with_gaps_do_not_count_twice():
     values[:, 1] = rng.normal(size=n)
     values[: n // 2, 2:] = rng.normal(size=(n // 2, 18))
     table = Table(["y", "shared", *(f"c{i}" for i in range(18))], values[rng.permutation(n)])
-    emulator = train(table, device="cpu", progress=False, steps=1500)  # of the 6,100 that follow: a minute
+    with one_thread():
+        emulator = train(table, device="cpu", progress=False, steps=1500)  # of the 6,000 that follow: a minute
     assert abs(emulator.conditional("y").cdf(0.0)[0, 0] - 0.5) < 0.03
     assert np.abs(emulator.conditional("y", {"shared": [-1.0, 0.0, 1.0]}).cdf(0.0) - 0.5).max() < 0.03
 
@@ -105,7 +106,8 @@ def test_known_conditionals_are_found(kind, n, limit):
     rng = np.random.default_rng(n)
     x = rng.normal(size=(n, 3))
     y, _ = kind(x[:, 0], rng.normal(size=n))
-    emulator = train(Table(("x", "u", "v", "y"), np.column_stack([x, y])), device="cpu", progress=False)
+    with one_thread():
+        emulator = train(Table(("x", "u", "v", "y"), np.column_stack([x, y])), device="cpu", progress=False)
     asked = rng.normal(size=(200, 3)).clip(-2, 2)
     p = emulator.conditional("y", dict(zip("xuv", asked.T)))
     q = np.linspace(0.005, 0.995, 199)
@@ -120,7 +122,8 @@ def test_two_branches_are_found(n, limit):
     rng = np.random.default_rng(n)
     x, side = rng.uniform(-1, 1, n), rng.random(n) < 0.3
     y = np.where(side, 1 + x, -1 - 0.5 * x) + 0.1 * rng.normal(size=n)
-    emulator = train(Table(("x", "y"), np.column_stack([x, y])), device="cpu", progress=False)
+    with one_thread():
+        emulator = train(Table(("x", "y"), np.column_stack([x, y])), device="cpu", progress=False)
     asked = np.linspace(-0.9, 0.9, 19)
     grid = np.linspace(-2, 2.5, 400)[None]
     ndtr = lambda z: torch.special.ndtr(torch.from_numpy(z)).numpy()  # noqa: E731

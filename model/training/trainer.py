@@ -44,7 +44,7 @@ def train(
         device: Where to train; a GPU if there is one, else the CPU.
         command: The command line, kept in ``metrics.json``.
         progress: Show a tqdm bar.
-        **overrides: Fields of the experiment's configs by name, such as ``epochs=64``.
+        **overrides: Fields of the experiment's configs by name, such as ``steps=2000``.
 
     Returns:
         The trained emulator, on the device.

@@ -60,7 +60,7 @@ def tiny():
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _two_threads():
-    """The same number of threads wherever the tests run, so that sums are rounded alike."""
-    os.environ["OMP_NUM_THREADS"] = "2"
-    torch.set_num_threads(2)
+def _one_thread():
+    """The same number of threads wherever the tests run, so that sums are rounded alike; two would wait for each other."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from model import Emulator, train
+from model.datasets import TRAIN
 from model.inference.calibration import ks_threshold, ks_uniform
 from model.run_folder import checkpoint
 from model.training import validation
@@ -164,6 +165,26 @@ def test_a_calibration_is_saved_and_can_be_left_out(table, tiny, tmp_path):
     assert calibrated.joint(["a"], given).logpdf(x[:, None, None]) < plain.joint(["a"], given).logpdf(x[:, None, None])
     nothing = [emulator.conditional("a").ppf([0.1, 0.9]) for emulator in (calibrated, plain)]
     assert np.array_equal(*nothing)
+
+
+def test_with_nothing_given_the_answer_is_the_column_itself(table, tiny):
+    """Of four steps' training: the network knows nothing, the scale of the column all."""
+    emulator = train(table, tiny, device="cpu", progress=False, **IMPROVED)
+    q, standardizer = np.array([0.05, 0.3, 0.5, 0.9]), emulator.model.standardizer
+    exact = standardizer.restore(torch.special.ndtri(torch.from_numpy(q)), 0).numpy()
+    p = emulator.conditional("a", {"b": [np.nan, 0.1]})
+    np.testing.assert_allclose(p.ppf(q)[0], exact, rtol=1e-5, atol=1e-5)
+    assert np.abs(p.ppf(q)[1] - exact).max() > 1e-3  # where something is given, the network answers
+    training = table.column("a")[(emulator.model.split == TRAIN) & ~np.isnan(table.column("a"))]
+    n, limit = len(training), 1.63 / np.sqrt(len(training))
+    for method in ("flow", "sde"):
+        drawn = np.sort(emulator.conditional("a").rvs(4000, seed=1, method=method)[0])
+        ecdf = np.searchsorted(drawn, np.sort(training), "right") / 4000
+        assert np.abs(ecdf - (np.arange(n) + 0.5) / n).max() < limit
+    x = np.median(training)
+    np.testing.assert_allclose(
+        emulator.joint(["a"]).logpdf([[x]])[0, 0], emulator.conditional("a").logpdf(x)[0, 0], atol=1e-3
+    )
 
 
 def test_a_column_that_is_given_cannot_be_asked_for_unless_the_network_has_seen_that(table, tiny):

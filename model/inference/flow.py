@@ -97,14 +97,21 @@ class Field(NamedTuple):
 
 
 @torch.no_grad()
-def field(head: VelocityHead | DDPM, cond: Tensor, steps: int) -> Field:
-    """The ODE of some rows' densities on the standard scale, (N, D).
+def field(head: VelocityHead | DDPM, cond: Tensor, steps: int, asked: Tensor | None = None) -> Field:
+    """The ODE of some rows' densities on the standard scale.
 
     The published head ends where some signal is left. There the ODE starts from the normal distribution that has the
     density's own mean and variance, noised to that step; both come from a first, cheap pass.
+
+    Args:
+        head: Either head.
+        cond: Conditions, (N, D).
+        steps: Evaluations of the network.
+        asked: False for rows whose density is the standard normal, whatever the network says, (N,); all are asked if
+            left out, and by the published head.
     """
     if isinstance(head, VelocityHead):
-        return _continuous(head, cond, steps)
+        return _continuous(head, cond, steps, asked)
     zero = cond.new_zeros(len(cond), 1)
     xi = torch.linspace(-3.5, 3.5, MOMENTS, device=cond.device)
     weight = torch.exp(-0.5 * xi.square())
@@ -116,7 +123,9 @@ def field(head: VelocityHead | DDPM, cond: Tensor, steps: int) -> Field:
 
 
 @torch.no_grad()
-def curves(head: VelocityHead | DDPM, cond: Tensor, resolution: Resolution) -> MonotoneSpline:
+def curves(
+    head: VelocityHead | DDPM, cond: Tensor, resolution: Resolution, asked: Tensor | None = None
+) -> MonotoneSpline:
     """The quantile functions of some rows, normal quantile -> standard scale, float64.
 
     Nodes are even at first; then the intervals across which the slope changes most, weighted by their probability, are
@@ -126,8 +135,9 @@ def curves(head: VelocityHead | DDPM, cond: Tensor, resolution: Resolution) -> M
         head: Either head.
         cond: Conditions, (N, D).
         resolution: How finely.
+        asked: As for `field`.
     """
-    ode = field(head, cond, resolution.steps)
+    ode = field(head, cond, resolution.steps, asked)
     xi = torch.linspace(-REACH, REACH, resolution.nodes, device=cond.device).expand(len(cond), -1)
     x = ode.push(xi)
     for _ in range(resolution.rounds):
@@ -154,16 +164,17 @@ def _between(xi: Tensor, x: Tensor) -> Tensor:
     return (left.unsqueeze(2) + (right - left).unsqueeze(2) * share).flatten(1)
 
 
-def _continuous(head: VelocityHead, cond: Tensor, steps: int) -> Field:
+def _continuous(head: VelocityHead, cond: Tensor, steps: int, asked: Tensor | None) -> Field:
     projected = head.denoiser.project(cond)
     angles = _grid(0.5 * math.pi, steps, cond)
     times = head.denoiser.project_time(head.time(angles))  # (steps + 1, W) per layer
     mean, scale = head.first_guess(cond)
+    asked = torch.ones_like(mean, dtype=torch.bool) if asked is None else asked.to(mean.device).unsqueeze(1)  # (N, 1)
 
     def velocity(e_t: Tensor, i: int) -> Tensor:
-        return head.denoiser(e_t, [time[i] for time in times], projected)
+        return head.denoiser(e_t, [time[i] for time in times], projected).where(asked, 0.0)
 
-    return Field(mean, scale, angles.view(-1, 1, 1), velocity)
+    return Field(mean.where(asked, 0.0), scale.where(asked, 1.0), angles.view(-1, 1, 1), velocity)
 
 
 def _discrete(head: DDPM, cond: Tensor, mean: Tensor, scale: Tensor, steps: int) -> Field:

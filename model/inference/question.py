@@ -103,32 +103,43 @@ class Question:
         head = self.model.network.head
         if method == "ancestral" and not isinstance(head, DDPM):
             raise ValueError("ancestral sampling belongs to the published recipe's steps: use method='flow' or 'sde'")
-        return head.sample(self.encode(rows), size, generator).squeeze(-1)
+        drawn = head.sample(self.encode(rows), size, generator).squeeze(-1)
+        marginal = torch.randn(drawn.shape, generator=generator, device=drawn.device)
+        return torch.where(self._asked(rows).to(drawn.device).unsqueeze(1), drawn, marginal)
+
+    def _asked(self, rows: slice) -> Tensor:
+        """Which of some rows the network is asked about, (N,).
+
+        Where nothing is given, the answer is the column's own density. A scale on which that is the standard normal
+        has it already, and no network is as exact.
+        """
+        given = (~self.values[rows].isnan()).any(dim=1)
+        return given if self.model.standardizer.marginals_are_normal else torch.ones_like(given)
 
     def _share(self, rows: slice) -> Tensor:
         """The share of the other columns that is given in some rows, (N,)."""
         return (~self.values[rows].isnan()).sum(dim=1) / max(1, self.values.shape[1] - 1)
 
     def _blocks(self, rows: slice, points: int, function: Callable, *arguments) -> Iterator:
-        """A function of conditions, applied so that a block has so many points; arguments with rows are cut alike."""
-        cond = self.encode(rows)
+        """A function of conditions and of `_asked`, applied so that a block has so many points; arguments with rows are cut alike."""
+        cond, asked = self.encode(rows), self._asked(rows)
         if isinstance(self.model.network.head, DDPM):
             points = max(points, flow.MOMENTS)
         step = max(1, BLOCK[self.device.type] // points)
         for start in range(0, len(cond), step):
             part = slice(start, start + step)
-            yield function(cond[part], *(a[part] if isinstance(a, Tensor) else a for a in arguments))
+            yield function(cond[part], asked[part], *(a[part] if isinstance(a, Tensor) else a for a in arguments))
 
-    def _curves(self, cond: Tensor, resolution: Resolution) -> MonotoneSpline:
-        return flow.curves(self.model.network.head, cond, resolution)
+    def _curves(self, cond: Tensor, asked: Tensor, resolution: Resolution) -> MonotoneSpline:
+        return flow.curves(self.model.network.head, cond, resolution, asked)
 
-    def _push(self, cond: Tensor, xi: Tensor) -> Tensor:
-        z = flow.field(self.model.network.head, cond, flow.FULL.steps).push(xi.float().to(self.device))
+    def _push(self, cond: Tensor, asked: Tensor, xi: Tensor) -> Tensor:
+        z = flow.field(self.model.network.head, cond, flow.FULL.steps, asked).push(xi.float().to(self.device))
         return z.to(self.model.standardizer.minimum.device).double()
 
-    def _log_probability(self, cond: Tensor, low: Tensor, high: Tensor, share: Tensor) -> Tensor:
+    def _log_probability(self, cond: Tensor, asked: Tensor, low: Tensor, high: Tensor, share: Tensor) -> Tensor:
         """Log density on the standard scale where low == high, else the log probability between them."""
-        ode = flow.field(self.model.network.head, cond, flow.FULL.steps)
+        ode = flow.field(self.model.network.head, cond, flow.FULL.steps, asked)
         is_point, half = low == high, STEP * ode.scale.to(low.device).double()
         ends = torch.cat([torch.where(is_point, low - half, low), torch.where(is_point, high + half, high)], dim=1)
         is_end = ends.isinf()  # of the scale itself, where the lowest or the highest atom lies

@@ -21,8 +21,12 @@ class Scaling(nn.Module):
 
     Args:
         n_columns: Number of columns V.
+
+    Attributes:
+        marginals_are_normal: Whether each column is standard normal on the network's scale.
     """
 
+    marginals_are_normal = False
     offset: Tensor
     minimum: Tensor
     maximum: Tensor

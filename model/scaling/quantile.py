@@ -44,6 +44,8 @@ class QuantileStandardizer(Scaling):
         (True, True)
     """
 
+    marginals_are_normal = True
+
     def __init__(self, n_columns: int):
         super().__init__(n_columns)
 

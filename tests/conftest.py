@@ -61,6 +61,6 @@ def tiny():
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread():
-    """The same number of threads wherever the tests run, so that sums are rounded alike; two would wait for each other."""
+    """The same number of threads wherever the tests run, so that sums are rounded alike."""
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)

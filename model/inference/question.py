@@ -121,7 +121,7 @@ class Question:
         return (~self.values[rows].isnan()).sum(dim=1) / max(1, self.values.shape[1] - 1)
 
     def _blocks(self, rows: slice, points: int, function: Callable, *arguments) -> Iterator:
-        """A function of conditions and of `_asked`, applied so that a block has so many points; arguments with rows are cut alike."""
+        """A function of conditions and of `_asked`, in blocks of so many points; arguments with rows are cut alike."""
         cond, asked = self.encode(rows), self._asked(rows)
         if isinstance(self.model.network.head, DDPM):
             points = max(points, flow.MOMENTS)

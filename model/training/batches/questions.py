@@ -107,8 +107,8 @@ class Questions:
         if host.random() < self.complete:
             return usable, n_columns - (not self.grouped), True
         most = n_groups if self.grouped else n_columns - 1
-        # Half of the lengths are even, half even in the logarithm: few values are what is given most often. Something is
-        # given always, if there is anything: what a column is by itself, its scale knows (`inference.question`).
+        # Half of the lengths are even, half even in the logarithm: few values are what is given most often. None is 0:
+        # what a column is with nothing given, its scale knows (`inference.question`).
         place = host.random()
         number = min(most, int(1 + most * place if host.random() < 0.5 else (most + 1) ** place))
         if not self.grouped:

@@ -17,10 +17,10 @@ venv: .venv/built
 
 test: venv  ## style and the fast tests: minutes, no GPU, no network, no data files needed
 	$(BIN)/ruff check .
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" $(PYTEST)
 
 test-slow: venv  ## trainings to statistical targets, and the notebooks
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --durations=10
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --durations=10 $(PYTEST)
 
 lint: venv
 	$(BIN)/ruff check .

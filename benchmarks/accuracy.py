@@ -60,7 +60,8 @@ def measure_marginals(emulator: Emulator, table: Table, size: int = 20_000) -> d
         observed = table.column(name)[~np.isnan(table.column(name))]
         drawn = draw(emulator, name, {}, size)[0]
         distances[name] = round(ks_two_sample(drawn, observed), 4)
-    return {"mean": round(float(np.mean(list(distances.values()))), 4), **distances}
+    mean = round(float(np.mean(list(distances.values()))), 4)
+    return {"date": time.strftime("%Y-%m-%d"), "mean": mean, **distances}
 
 
 def measure_bimodality(emulator: Emulator, table: Table, samples: int = 1000) -> dict:
@@ -105,11 +106,17 @@ def ks_exact(samples: np.ndarray, cdf) -> float:
     return float(max((np.arange(1, n + 1) / n - expected).max(), (expected - np.arange(n) / n).max()))
 
 
-def measure(run: Path, samples: int, max_rows: int) -> dict:
+def open_run(run: Path) -> tuple[Emulator, Table]:
+    """A trained emulator and the table that it was trained on."""
     emulator = Emulator.load(run)
     table = datasets.load(emulator.model.experiment.dataset)
     if table.fingerprint() != emulator.model.fingerprint:
         raise ValueError(f"{run} was trained on another table than the one in {datasets.data_folder()}")
+    return emulator, table
+
+
+def measure(run: Path, samples: int, max_rows: int) -> dict:
+    emulator, table = open_run(run)
     print(f"{emulator!r}, {(emulator.model.split == TEST).sum()} test rows")
     start = time.perf_counter()
     results = {"date": time.strftime("%Y-%m-%d"), "hardware": describe_hardware(emulator.device), "samples": samples}
@@ -129,10 +136,16 @@ def main():
     parser.add_argument("runs", nargs="+", type=Path, help="run folders")
     parser.add_argument("--samples", type=int, default=250, help="samples per row and column (default: 250)")
     parser.add_argument("--rows", type=int, default=10**9, help="test rows per column at most (default: all)")
+    parser.add_argument("--marginals", action="store_true", help="only what is answered with nothing given, again")
     arguments = parser.parse_args()
     for run in arguments.runs:
-        results = measure(run, arguments.samples, arguments.rows)
-        metrics = json.loads((run / "metrics.json").read_text()) | {"test": results}
+        metrics = json.loads((run / "metrics.json").read_text())
+        if arguments.marginals:
+            emulator, table = open_run(run)
+            results = metrics["test"] | {"ks_unconditional": measure_marginals(emulator, table)}
+        else:
+            results = measure(run, arguments.samples, arguments.rows)
+        metrics |= {"test": results}
         write_atomically(run / "metrics.json", json.dumps(metrics, indent=1).encode())
         print(json.dumps({k: v for k, v in results.items() if k != "columns_given_all_others"}, indent=1))
 

@@ -64,8 +64,10 @@ def rows() -> list[tuple[str, str, str]]:
                 ),
             ]
         if "ks_unconditional" in test:
-            distance = test["ks_unconditional"]["mean"]
-            table.append((name, "mean KS, 20,000 unconditional samples against all rows", f"{distance:.4f}"))
+            found = test["ks_unconditional"]
+            later = f" ({found['date']})" if found.get("date", test["date"]) != test["date"] else ""
+            quantity = f"mean KS, 20,000 unconditional samples against all rows{later}"
+            table.append((name, quantity, f"{found['mean']:.4f}"))
         if "bimodality" in test:
             stars = test["bimodality"]
             observed = f"{stars['fraction_of_giants']:.3f} +- {stars['standard_error']:.3f}"

@@ -1,6 +1,8 @@
 """Fixtures shared by all tests."""
 
+import math
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,18 @@ import torch
 from model import Table, datasets
 from model.config import EXPERIMENTS
 from model.datasets import mixture
+
+START = time.monotonic()
+
+
+def pytest_addoption(parser):
+    text = "begin no test after so many minutes; those that are left are skipped, and say so"
+    parser.addoption("--minutes", type=float, default=math.inf, help=text)
+
+
+def pytest_runtest_setup(item):
+    if time.monotonic() - START > 60 * item.config.getoption("--minutes"):
+        pytest.skip("not run: the time that --minutes gives is over")
 
 
 @pytest.fixture(autouse=True)

@@ -75,9 +75,7 @@ def test_a_table_of_more_columns_than_rows_runs(columns):
 
 
 # Known gaps of the defaults, measured on 2026-11-26; each mark goes with the number that it stands for.
-@pytest.mark.xfail(
-    reason="after 1,500 steps: 0.45 in place of 0.5 with nothing given, 0.32 to 0.38 given the shared column"
-)
+@pytest.mark.xfail(reason="after 1,500 steps: 0.32 to 0.38 in place of 0.5 given the shared column")
 @pytest.mark.slow
 def test_rows_with_gaps_do_not_count_twice():
     """Half of the rows have 20 columns and y near +1, half two columns and y near -1."""

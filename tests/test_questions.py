@@ -63,14 +63,15 @@ def test_rows_with_gaps_are_asked_no_more_often_than_others():
     z[:, :2] = np.where(np.arange(400) < 200, 1, -1)[:, None]
     z[:200, 2:] = 0
     questions = make_questions(z, requestable=[True] + [False] * 19)
-    shared = []
+    nothing, shared = [], []
     for lot in lots(questions, 400):
         given = (lot.token > 0).sum(1)
-        assert given.min() > 0  # what a column is by itself, its scale knows
+        nothing.append(lot.target[given == 0])
         shared.append(lot.target[(given == 1) & (lot.token[:, :1] == 2).any(1)])
-    n = len(targets := torch.cat(shared))
-    assert n > 1000
-    assert abs((targets < 0).float().mean() - 0.5) < 4 * 0.5 / np.sqrt(n)
+    for targets in map(torch.cat, (nothing, shared)):
+        n = len(targets)
+        assert n > 1000
+        assert abs((targets < 0).float().mean() - 0.5) < 4 * 0.5 / np.sqrt(n)
 
 
 def test_a_column_is_asked_by_the_root_of_its_share_and_a_vector_as_often_as_a_number():
@@ -100,9 +101,8 @@ def test_half_of_the_lots_give_all_there_is_and_the_others_any_number():
     counts = np.bincount(lengths, minlength=9) / len(lengths)
     assert len(counts) == 9
     assert 0.5 < counts[8] < 0.6
-    assert counts[0] == 0
-    assert counts[1:8].min() > 0.02
-    assert counts[1] > counts[4]  # few values are what is given most often
+    assert counts[:8].min() > 0.02
+    assert counts[0] > counts[4]  # few values are what is given most often
 
 
 def test_patches_hold_what_is_given_of_a_long_vector_and_nan_elsewhere():

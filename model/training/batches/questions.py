@@ -107,10 +107,8 @@ class Questions:
         if host.random() < self.complete:
             return usable, n_columns - (not self.grouped), True
         most = n_groups if self.grouped else n_columns - 1
-        # Half of the lengths are even, half even in the logarithm: few values are what is given most often. None is 0:
-        # what a column is with nothing given, its scale knows (`inference.question`).
-        place = host.random()
-        number = min(most, int(1 + most * place if host.random() < 0.5 else (most + 1) ** place))
+        # Half of the lengths are even, half even in the logarithm: few values are what is given most often.
+        number = int(host.integers(most + 1)) if host.random() < 0.5 else int((most + 2) ** host.random()) - 1
         if not self.grouped:
             keys = torch.rand(usable.shape, generator=generator, device=usable.device).masked_fill(~usable, -1.0)
             last = keys.topk(number, dim=1).values[:, -1:] if number else 2.0
